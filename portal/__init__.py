@@ -1,0 +1,56 @@
+"""The billing portal: usage compiled here, invoices finalized here, one finished invoice a month sent to Stripe.
+
+`create_app` wires the floors together; there is no logic in it.
+"""
+
+from pathlib import Path
+
+from flask import Flask
+from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from portal.config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGEST_FORM_BYTES = 1024 * 1024
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application for these settings. Reads no environment and opens no connection."""
+    from portal import cli
+    from portal.admin import blueprints as admin_blueprints
+    from portal.api import events, health, webhooks
+    from portal.infra import logs, pages
+    from portal.infra.db import db
+    from portal.invoicing import jobs as invoicing_jobs
+    from portal.payments import receiving, sweeping, syncing
+    from portal.web import blueprints as web_blueprints
+
+    app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.config.update(
+        SETTINGS=settings,
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS={"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 5},
+        MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,
+        MAX_FORM_PARTS=200,
+        TESTING=settings.environment == "testing",
+        TRUSTED_HOSTS=list(settings.trusted_hosts) or None,
+        SESSION_COOKIE_SECURE=settings.portal_url.startswith("https://"),
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=True,
+    )
+    if settings.proxy_hops:
+        hops = settings.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    logs.configure(settings.log_level)
+    db.init_app(app)
+    Migrate(app, db, directory=str(ROOT / "migrations"))
+    pages.init_app(app)
+    # Importing a module of jobs registers its handlers with the outbox.
+    assert all((invoicing_jobs, receiving, sweeping, syncing))
+    for blueprint in (events.bp, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
+        app.register_blueprint(blueprint)
+    cli.register(app)
+    return app

@@ -1,0 +1,5 @@
+"""x"""
+
+
+def blueprints() -> tuple:
+    return ()

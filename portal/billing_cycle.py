@@ -1,0 +1,85 @@
+"""The month's story, readable from top to bottom; called by the clock, the admin pages and the commands.
+
+usage comes in            usage.ingesting          (API, files)
+the month has a draft     open_drafts              (clock, daily)
+somebody finalizes it     finalize_draft           (admin page, command)
+the hold window ends      invoicing.jobs           (worker, outbox)
+Stripe gets the invoice   payments.syncing         (worker, outbox)
+Stripe says it is paid    payments.receiving       (webhook, or the sweeper if it is lost)
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from portal.config import Settings
+from portal.core.errors import InvalidTransition
+from portal.core.lifecycle import InvoiceState, SyncState, require_move
+from portal.core.periods import Month
+from portal.infra import audit, outbox
+from portal.infra.db import transaction
+from portal.invoicing.drafting import draft_of
+from portal.invoicing.finalizing import SYNC, finalize
+from portal.invoicing.jobs import terms_of
+from portal.invoicing.models import Invoice
+from portal.invoicing.queries import invoice_of, lock_invoice
+
+
+def open_drafts(now: datetime) -> int:
+    """Give every active organization its invoice of the current month, as a draft. Idempotent; returns how many are new."""
+    month = Month.of(now)
+    with transaction() as session:
+        opened = session.execute(
+            text(
+                "INSERT INTO invoices (public_id, organization_id, period_start, period_end, currency)"
+                " SELECT gen_random_uuid(), o.id, :start, :end, o.currency FROM organizations AS o"
+                " WHERE o.status = 'active' AND NOT EXISTS ("
+                "  SELECT 1 FROM invoices AS i WHERE i.organization_id = o.id AND i.period_start = :start"
+                "  AND i.kind = 'monthly' AND i.state <> 'void')"
+                " ON CONFLICT DO NOTHING RETURNING id"
+            ),
+            {"start": month.first_day, "end": month.next.first_day},
+        ).all()
+    return len(opened)
+
+
+def finalize_draft(public_id: UUID, *, fingerprint: str, by: str, now: datetime, settings: Settings) -> Invoice:
+    """Freeze a draft as it was seen; after the hold window it becomes final and is sent to Stripe by a worker."""
+    with transaction():
+        invoice_id = invoice_of(public_id).id
+        return finalize(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms_of(settings))
+
+
+def finalize_as_it_stands(invoice_id: int, *, by: str, now: datetime, settings: Settings) -> Invoice:
+    """Finalize a draft with the figures that it has now: for commands, where nobody has looked at a page."""
+    with transaction():
+        invoice = lock_invoice(invoice_id)
+        fingerprint = draft_of(invoice.organization, invoice.month).fingerprint
+        return finalize(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms_of(settings))
+
+
+def sync_again(invoice_id: int) -> None:
+    """Send an invoice to Stripe once more after somebody has repaired what stopped it. Idempotent.
+
+    Steps that Stripe has answered are not repeated. Raises InvalidTransition unless the sync has stopped.
+    """
+    with transaction():
+        invoice = lock_invoice(invoice_id)
+        if invoice.state != InvoiceState.FINALIZED:
+            raise InvalidTransition(f"The invoice of {invoice.month} is {invoice.state}; only final ones are sent.")
+        require_move(SyncState(invoice.sync_state), SyncState.PENDING, what=f"The sync of {invoice.number}")
+        invoice.sync_state = SyncState.PENDING
+        invoice.sync_message = None
+        outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
+        audit.record(
+            "asked to sync again",
+            subject="invoice",
+            subject_id=invoice.id,
+            organization_id=invoice.organization_id,
+        )
+
+
+def finalizable_from(month: Month, settings: Settings) -> datetime:
+    """When the clock counts a month as complete: its end and the grace time in which late usage still lands."""
+    return month.end + timedelta(hours=settings.grace_hours)

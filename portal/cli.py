@@ -1,0 +1,242 @@
+"""The commands: the same verbs as the pages, for operators and scripts. `flask --help` is the table of contents."""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+import click
+from flask import Flask, current_app, g
+from flask.cli import AppGroup, with_appcontext
+from rich.console import Console
+from rich.table import Table
+
+from portal.config import VARIABLES, settings_from_env
+from portal.core.errors import PortalError
+from portal.infra.audit import Actor
+from portal.infra.db import SYSTEM, act_as, transaction
+
+console = Console()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def register(app: Flask) -> None:
+    """Add all commands to the application."""
+    for command in (worker, clock, outbox_group, billing, stripe, config, users, keys):
+        app.cli.add_command(command)
+    app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
+
+
+def as_operator(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a command as the system, audited under the operator's login name; refusals are a sentence and exit code 1."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        act_as(SYSTEM)
+        g.actor = Actor("operator", os.environ.get("USER") or "command line")
+        try:
+            return function(*args, **kwargs)
+        except PortalError as error:
+            raise click.ClickException(error.sentence) from error
+
+    return with_appcontext(run)
+
+
+@click.command()
+@with_appcontext
+def worker() -> None:
+    """Run an RQ worker: does the work that the outbox holds."""
+    from portal.infra.queue import worker_of
+    from portal.payments import gateway
+
+    gateway.preload()
+    worker_of(current_app).work(logging_level="WARNING")
+
+
+@click.command()
+def clock() -> None:
+    """Run the clock: recurring jobs and sweepers."""
+    from portal.clock import run_clock
+
+    run_clock(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+outbox_group = AppGroup("outbox", help="Work that is waiting to be done.")
+
+
+@outbox_group.command("drain")
+@as_operator
+def drain_outbox() -> None:
+    """Do all due work here and now, without workers. Safe to run beside them."""
+    from portal.infra import outbox
+
+    console.print(f"{outbox.drain()} jobs were run.")
+
+
+@outbox_group.command("sweep")
+@as_operator
+def sweep_outbox() -> None:
+    """Ring for due work that nobody works on."""
+    from portal.infra import outbox
+
+    console.print(f"Rang for {outbox.sweep()} jobs.")
+
+
+billing = AppGroup("billing", help="The books: drafts, finalizing, and the check that all is well.")
+
+
+@billing.command("doctor")
+@as_operator
+def run_doctor() -> None:
+    """Check the invariants of the books; exits with 1 if any is broken."""
+    from portal import doctor
+
+    with transaction():
+        findings = doctor.examine()
+    table = Table("", "Invariant", "Broken")
+    for finding in findings:
+        sign = "[red]✗[/]" if finding.broken else "[green]✓[/]"
+        table.add_row(f"{sign} {finding.code}", finding.rule, "\n".join(finding.broken) or "-")
+    console.print(table)
+    broken = sum(bool(finding.broken) for finding in findings)
+    console.print(f"{len(findings)} checks, {broken} broken.")
+    sys.exit(1 if broken else 0)
+
+
+@billing.command("open-drafts")
+@as_operator
+def open_drafts() -> None:
+    """Give every organization its draft of the current month. Safe to run twice."""
+    from portal import billing_cycle
+
+    console.print(f"{billing_cycle.open_drafts(datetime.now(UTC))} drafts opened.")
+
+
+@billing.command("finalize")
+@click.argument("invoice", type=click.UUID)
+@as_operator
+def finalize(invoice: UUID) -> None:
+    """Finalize one draft as it stands and queue its sync. A second run says who was faster."""
+    from portal import billing_cycle
+    from portal.invoicing.queries import invoice_of
+
+    with transaction():
+        invoice_id = invoice_of(invoice).id
+    done = billing_cycle.finalize_as_it_stands(
+        invoice_id, by="command line", now=datetime.now(UTC), settings=current_app.config["SETTINGS"]
+    )
+    console.print(f"{done.number or 'The invoice'} is {done.state}.")
+
+
+@billing.command("void")
+@click.argument("invoice", type=click.UUID)
+@click.option("--reason", required=True, help="Why; kept in the audit log.")
+@as_operator
+def void(invoice: UUID, reason: str) -> None:
+    """Void a finalized invoice that has not been paid, here and at Stripe."""
+    from portal.invoicing.queries import invoice_of
+    from portal.invoicing.voiding import void_invoice
+
+    with transaction():
+        done = void_invoice(invoice_of(invoice).id, reason=reason, now=datetime.now(UTC))
+    console.print(f"{done.number} is {done.state}.")
+
+
+stripe = AppGroup("stripe", help="Stripe: the sandbox, and syncing again.")
+
+
+@stripe.command("sandbox")
+@click.option("--port", type=int, default=12111, show_default=True)
+@click.option("--webhook-url", default="http://127.0.0.1:5000/webhooks/stripe", show_default=True)
+@click.option("--state", type=click.Path(dir_okay=False), help="File that keeps the sandbox's state.")
+def sandbox(port: int, webhook_url: str, state: str | None) -> None:
+    """Run the stand-in Stripe server. Point STRIPE_API_BASE at it."""
+    secret = current_app.config["SETTINGS"].stripe_webhook_secrets[0]
+    words = ["--port", str(port), "--webhook-url", webhook_url, "--webhook-secret", secret]
+    # A program of its own: it imports nothing of the portal.
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "portal.sandbox", *words, *(["--state", state] if state else [])],
+    )
+
+
+@stripe.command("sync")
+@click.argument("invoice", type=click.UUID)
+@as_operator
+def sync(invoice: UUID) -> None:
+    """Send an invoice to Stripe again after what stopped it has been repaired."""
+    from portal import billing_cycle
+    from portal.invoicing.queries import invoice_of
+
+    with transaction():
+        invoice_id = invoice_of(invoice).id
+    billing_cycle.sync_again(invoice_id)
+    console.print("Queued. Steps that Stripe has answered are not repeated.")
+
+
+config = AppGroup("config", help="Settings.")
+
+
+@config.command("check")
+def check_config() -> None:
+    """List every setting and say what is wrong; values of secrets are not shown."""
+    settings_from_env(os.environ)
+    table = Table("Setting", "Set by", "What it is")
+    for variable in VARIABLES.values():
+        table.add_row(variable.name, "environment" if variable.name in os.environ else "default", variable.says)
+    console.print(table)
+    console.print("All settings can be used.")
+
+
+users = AppGroup("users", help="People who sign in.")
+
+
+@users.command("create-admin")
+@click.argument("email")
+@click.option("--name", default="Admin", show_default=True)
+@click.password_option()
+@as_operator
+def create_admin(email: str, name: str, password: str) -> None:
+    """Create a member of staff with every permission."""
+    from portal.organizations.people import create_user
+
+    with transaction():
+        create_user(email=email, name=name, password=password, staff_role="admin")
+    console.print(f"{email} can sign in.")
+
+
+keys = AppGroup("keys", help="API keys.")
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option("--organization", help="Slug of the organization; without it the key is the platform's.")
+@as_operator
+def create_api_key(name: str, organization: str | None) -> None:
+    """Create an API key for usage and print it, once."""
+    from portal.organizations.api_keys import create_key
+    from portal.organizations.queries import ids_by_slug
+
+    with transaction():
+        organization_id = ids_by_slug({organization}).get(organization) if organization else None
+        if organization and organization_id is None:
+            raise click.ClickException(f"There is no active organization “{organization}”.")
+        live = current_app.config["SETTINGS"].is_production
+        text = create_key(name=name, organization_id=organization_id, scopes=("ingest", "read"), live=live)
+    click.echo(text)
+
+
+@click.command("roles")
+@with_appcontext
+def roles() -> None:
+    """Create the database roles that transactions take. Idempotent; run it as a role that may create roles."""
+    from portal.infra.db import db
+    from portal.infra.roles import ensure_roles
+
+    with db.engine.begin() as connection:
+        ensure_roles(connection)
+    console.print("The roles portal_tenant, portal_staff and portal_system exist and can be taken.")

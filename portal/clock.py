@@ -1,0 +1,84 @@
+"""The clock: recurring work, one line each: how often, what, and which stuck state it sweeps.
+
+Everything here is driven by the state of the database, so a clock that was away catches up, and two clocks do the
+work of one (each job is taken under an advisory lock and is idempotent besides).
+"""
+
+import logging
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Flask, g
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from portal.billing_cycle import open_drafts
+from portal.infra import clock, outbox
+from portal.infra.audit import Actor
+from portal.infra.db import SYSTEM, act_as, db
+from portal.payments.sweeping import sweep_open_invoices
+
+log = logging.getLogger(__name__)
+LOOK_AGAIN_EVERY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """One recurring job."""
+
+    name: str
+    every_seconds: float
+    work: Callable[[], object]
+
+
+RECURRING = (
+    # Lost wake-ups, expired leases, retries and hold windows whose time has come.
+    Recurring("ring for due work", 1, outbox.sweep),
+    # An organization without a draft of the current month: new ones, and all of them on the first.
+    Recurring("open drafts", 60, lambda: open_drafts(clock.now())),
+    # Open invoices whose webhook never came.
+    Recurring(
+        "look again at open invoices",
+        300,
+        lambda: sweep_open_invoices(now=clock.now(), every=LOOK_AGAIN_EVERY),
+    ),
+)
+
+
+def run_clock(app: Flask) -> None:
+    """Run until SIGTERM or SIGINT. Errors of the database are logged and tried again: the clock never dies of them."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    due = {job.name: 0.0 for job in RECURRING}
+    while not stopping.is_set():
+        for job in RECURRING:
+            if time.monotonic() >= due[job.name]:
+                due[job.name] = time.monotonic() + job.every_seconds
+                tick(app, job)
+        stopping.wait(0.25)
+
+
+def tick(app: Flask, job: Recurring) -> bool:
+    """Do one recurring job, unless another clock is at it. Returns whether it was done."""
+    with app.app_context():
+        act_as(SYSTEM)
+        g.actor = Actor("clock", job.name)
+        try:
+            with db.engine.connect() as connection:
+                lock = text("SELECT pg_try_advisory_lock(:key)")
+                if not connection.scalar(lock, {"key": zlib.crc32(job.name.encode())}):
+                    return False
+                try:
+                    job.work()
+                finally:
+                    connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        except DBAPIError as error:
+            log.warning("clock could not reach the database", extra={"job": job.name, "error": str(error.orig)})
+            return False
+    return True

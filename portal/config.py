@@ -1,0 +1,198 @@
+"""Every setting of the portal: its name in the environment, its unit, its default and its parser.
+
+`settings_from_env` refuses to start with the whole list of what is wrong, not at first use.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class ConfigurationError(SystemExit):
+    """The environment cannot be used; the message lists every setting that is missing or wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, parsed. The docs for people are in docs/configuration.md; a test keeps the two in step."""
+
+    environment: str
+    secret_key: str
+    database_url: str
+    redis_url: str
+    portal_url: str
+    stripe_secret_key: str
+    stripe_webhook_secrets: tuple[str, ...]
+    stripe_api_base: str | None
+    seller_name: str
+    seller_address: str
+    finalize_hold_seconds: int
+    grace_hours: int
+    session_days: int
+    days_until_due: int
+    htmx_url: str
+    htmx_integrity: str
+    trusted_hosts: tuple[str, ...]
+    proxy_hops: int
+    log_level: str
+
+    @property
+    def is_production(self) -> bool:
+        """Production refuses sandboxes, seeds and plain cookies."""
+        return self.environment == "production"
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it is empty")
+    return value.strip()
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("it is a whole number of zero or more")
+    return number
+
+
+def _list(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _environment(value: str) -> str:
+    if value not in ("development", "demo", "testing", "production"):
+        raise ValueError("it is development, demo, testing or production")
+    return value
+
+
+def _database(value: str) -> str:
+    for scheme in ("postgres://", "postgresql://"):
+        if value.startswith(scheme):
+            return "postgresql+psycopg://" + value.removeprefix(scheme)
+    if value.startswith("postgresql+psycopg://"):
+        return value
+    raise ValueError("it starts with postgresql://")
+
+
+def _redis(value: str) -> str:
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it starts with redis://")
+    return value
+
+
+def _url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _optional_url(value: str) -> str | None:
+    return _url(value) if value else None
+
+
+def _stripe_key(value: str) -> str:
+    if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+        raise ValueError("it starts with sk_test_ or sk_live_")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """How one field of Settings is read: a `default` of None means that it must be set."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None
+    says: str
+
+
+VARIABLES: dict[str, Variable] = {
+    "environment": Variable("PORTAL_ENV", _environment, "development", "development, demo, testing or production"),
+    "secret_key": Variable("SECRET_KEY", _text, None, "signs form tokens; at least 32 random characters"),
+    "database_url": Variable(
+        "DATABASE_URL", _database, None, "PostgreSQL 15 or newer: postgresql://user:password@host/name"
+    ),
+    "redis_url": Variable("REDIS_URL", _redis, None, "Redis, for wake-ups of workers: redis://host:6379/0"),
+    "portal_url": Variable(
+        "PORTAL_URL", _url, "http://127.0.0.1:5000", "address of the portal, for links that leave it"
+    ),
+    "stripe_secret_key": Variable("STRIPE_SECRET_KEY", _stripe_key, "sk_test_sandbox", "Stripe's secret key"),
+    "stripe_webhook_secrets": Variable(
+        "STRIPE_WEBHOOK_SECRET",
+        _list,
+        None,
+        "the webhook's signing secret; two, with a comma, while one replaces the other",
+    ),
+    "stripe_api_base": Variable(
+        "STRIPE_API_BASE", _optional_url, "", "address of the sandbox server; empty means Stripe itself"
+    ),
+    "seller_name": Variable("SELLER_NAME", _text, "Example Cloud, Inc.", "the seller on every invoice"),
+    "seller_address": Variable(
+        "SELLER_ADDRESS", _text, "1 Example Street, Springfield", "the seller's address on every invoice"
+    ),
+    "finalize_hold_seconds": Variable(
+        "FINALIZE_HOLD_SECONDS", _count, "60", "seconds in which a finalize can be taken back with Cancel"
+    ),
+    "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
+    "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
+    "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
+    "htmx_url": Variable(
+        "HTMX_URL",
+        _text,
+        "https://cdn.jsdelivr.net/npm/htmx.org@2.0.11/dist/htmx.min.js",
+        "where pages load htmx from",
+    ),
+    "htmx_integrity": Variable(
+        "HTMX_INTEGRITY",
+        _text,
+        "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GBLdYKHmVjg",
+        "the hash that htmx must have",
+    ),
+    "trusted_hosts": Variable(
+        "TRUSTED_HOSTS",
+        _list,
+        "",
+        "host names that the portal answers to; empty means all outside production",
+    ),
+    "proxy_hops": Variable(
+        "PROXY_HOPS", _count, "0", "number of proxies in front whose X-Forwarded headers are believed"
+    ),
+    "log_level": Variable("LOG_LEVEL", _text, "INFO", "DEBUG, INFO, WARNING or ERROR"),
+}
+assert set(VARIABLES) == {field.name for field in fields(Settings)}
+
+
+def settings_from_env(environ: Mapping[str, str]) -> Settings:
+    """Read all settings. Raises ConfigurationError with every problem at once; values are never printed."""
+    values: dict[str, Any] = {}
+    problems = []
+    for field_name, variable in VARIABLES.items():
+        text = environ.get(variable.name, variable.default)
+        if text is None:
+            problems.append(f"{variable.name} is not set: {variable.says}.")
+            continue
+        try:
+            values[field_name] = variable.parse(text)
+        except ValueError as error:
+            problems.append(f"{variable.name} cannot be used: {error} ({variable.says}).")
+    problems += _production_problems(values)
+    if problems:
+        raise ConfigurationError("The portal cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return Settings(**values)
+
+
+def _production_problems(values: Mapping[str, Any]) -> list[str]:
+    if values.get("environment") != "production":
+        return []
+    problems = []
+    if len(values.get("secret_key", "")) < 32:
+        problems.append("SECRET_KEY is too short for production: at least 32 random characters.")
+    if values.get("stripe_api_base"):
+        problems.append("STRIPE_API_BASE names a sandbox; leave it empty in production.")
+    if "_live_" not in values.get("stripe_secret_key", ""):
+        problems.append("STRIPE_SECRET_KEY is a test key; production needs a live one.")
+    if not values.get("portal_url", "").startswith("https://"):
+        problems.append("PORTAL_URL starts with https:// in production.")
+    if not values.get("trusted_hosts"):
+        problems.append("TRUSTED_HOSTS is empty; name the host names that the portal answers to.")
+    return problems

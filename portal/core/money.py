@@ -1,0 +1,114 @@
+"""Money: integer minor units and an ISO 4217 currency; rounding and splitting.
+
+A currency's exponent decides how many minor units make one major unit: USD 2, JPY 0, KWD 3.
+"""
+
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal, Inexact, InvalidOperation, localcontext
+from fractions import Fraction
+
+from portal.core.errors import InvalidInput
+from portal.core.exact import EXACT
+
+# Source: ISO 4217, table A.1. Currencies that are not named here have two decimals.
+EXPONENTS = {
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
+}
+# The largest invoice, 999,999.99 in a two-decimal currency: Stripe takes amounts of up to eight digits.
+LARGEST_AMOUNT = 99_999_999
+
+
+def exponent_of(currency: str) -> int:
+    """The number of decimals of a currency's major unit."""
+    return EXPONENTS.get(currency, 2)
+
+
+def round_to_minor(amount: Decimal, currency: str) -> int:
+    """Round an amount in the major unit to whole minor units, half away from zero.
+
+    This is the one rounding rule of the portal; it is applied once per invoice line.
+    """
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        # Decimal's ROUND_HALF_UP rounds ties away from zero, for negative amounts too.
+        return int(amount.scaleb(exponent_of(currency)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def round_fraction(amount: Fraction, currency: str) -> int:
+    """The same rounding for an exact fraction of the major unit: a prorated fee need not have an end in decimals."""
+    scaled = abs(amount) * 10 ** exponent_of(currency)
+    whole, rest = divmod(scaled.numerator, scaled.denominator)
+    rounded = whole + (2 * rest >= scaled.denominator)
+    return -rounded if amount < 0 else rounded
+
+
+def to_major(amount: int, currency: str) -> Decimal:
+    """Minor units as a decimal of the major unit, with exactly the currency's decimals."""
+    return Decimal(amount).scaleb(-exponent_of(currency))
+
+
+def parse_amount(text: str, currency: str, *, field: str = "amount") -> int:
+    """Read an amount that a person typed ("1,234.50") into minor units.
+
+    Raises InvalidInput if it is no number or has more decimals than the currency.
+    """
+    cleaned = text.strip().replace(",", "").replace("\u2212", "-")
+    try:
+        value = Decimal(cleaned)
+    except InvalidOperation:
+        raise InvalidInput(f"“{text}” is not an amount; write it like 1,234.50.", field=field) from None
+    if not value.is_finite():
+        raise InvalidInput(f"“{text}” is not an amount; write it like 1,234.50.", field=field)
+    minor = round_to_minor(value, currency)
+    if to_major(minor, currency) != value:
+        decimals = exponent_of(currency)
+        raise InvalidInput(f"{currency} has {decimals} decimals; “{text}” has more.", field=field)
+    return minor
+
+
+def allocate(total: int, weights: Sequence[Decimal | int]) -> list[int]:
+    """Split whole minor units by weight so that the parts always add up to the total.
+
+    Largest remainder; ties go to the earlier part. With no weight at all the first part takes everything.
+    """
+    assert weights, "nothing to split over"
+    assert all(weight >= 0 for weight in weights), weights
+    scaled = [_as_integer_ratio(weight, weights) for weight in weights]
+    whole = sum(scaled)
+    if whole == 0:
+        return [total] + [0] * (len(weights) - 1)
+    sign = -1 if total < 0 else 1
+    shares = [divmod(abs(total) * weight, whole) for weight in scaled]
+    left = abs(total) - sum(share for share, _ in shares)
+    by_remainder = sorted(range(len(shares)), key=lambda index: (-shares[index][1], index))
+    lucky = set(by_remainder[:left])
+    return [sign * (share + (index in lucky)) for index, (share, _) in enumerate(shares)]
+
+
+def _as_integer_ratio(weight: Decimal | int, weights: Sequence[Decimal | int]) -> int:
+    """A weight as a whole number on a scale common to all weights, so that the split stays exact."""
+    places = max(max(0, -int(Decimal(each).as_tuple().exponent)) for each in weights)
+    return int(Decimal(weight).scaleb(places, EXACT))

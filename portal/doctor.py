@@ -1,0 +1,201 @@
+"""The invariants of the books, checked on a live database. Every check returns what is broken; nothing is changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+
+from portal.infra.db import db
+from portal.invoicing.documents import is_intact
+from portal.invoicing.models import Invoice
+from portal.invoicing.queries import items_of
+from portal.usage.queries import recount_differences
+
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    code: str
+    rule: str
+    broken: tuple[str, ...]
+
+
+Check = Callable[[], Iterator[str]]
+_CHECKS: list[tuple[str, str, Check]] = []
+
+
+def _check(code: str, rule: str) -> Callable[[Check], Check]:
+    def register(check: Check) -> Check:
+        _CHECKS.append((code, rule, check))
+        return check
+
+    return register
+
+
+def _by_query(code: str, rule: str, query: str) -> None:
+    """A check that is one query: every row of it is a breach, its first column says where."""
+
+    def check() -> Iterator[str]:
+        for row in db.session.execute(text(query)):
+            yield str(row[0])
+
+    _CHECKS.append((code, rule, check))
+
+
+def examine() -> list[Finding]:
+    """Run all checks in the current transaction, as the system."""
+    findings = []
+    for code, rule, check in _CHECKS:
+        broken = []
+        for number, breach in enumerate(check()):
+            if number == MOST_SHOWN:
+                broken.append("…")
+                break
+            broken.append(breach)
+        findings.append(Finding(code, rule, tuple(broken)))
+    return findings
+
+
+@_check("I1", "every rollup is the sum of its events")
+def _rollups_are_sums() -> Iterator[str]:
+    for organization_id, day, series_id in recount_differences(MOST_SHOWN + 1):
+        yield f"organization {organization_id}, {day}, series {series_id}"
+
+
+_by_query(
+    "I1",
+    "no usage is billed beyond what was recorded, and none on two invoices",
+    """
+    SELECT 'organization ' || b.organization_id || ', ' || b.day || ', series ' || b.series_id
+    FROM (SELECT billed.organization_id, billed.day, billed.series_id, sum(billed.events) AS events, count(*) AS invoices
+          FROM billed_usage AS billed JOIN invoices AS i ON i.id = billed.invoice_id AND i.state <> 'void'
+          GROUP BY 1, 2, 3) AS b
+    LEFT JOIN usage_daily AS u USING (organization_id, day, series_id)
+    WHERE b.invoices > 1 OR u.events IS NULL OR b.events > u.events
+    """,
+)
+_by_query(
+    "I2",
+    "an invoice's total is the sum of its lines",
+    """
+    SELECT coalesce(i.number, i.public_id::text) FROM invoices AS i
+    LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM invoice_items GROUP BY invoice_id) AS l ON l.invoice_id = i.id
+    WHERE i.state IN ('scheduled', 'finalized', 'void') AND i.total <> coalesce(l.amount, 0)
+      AND NOT (i.state = 'void' AND i.finalized_at IS NULL)
+    """,
+)
+_by_query(
+    "I3",
+    "one invoice per organization, period and kind that is not void",
+    """
+    SELECT organization_id || ', ' || period_start FROM invoices WHERE state <> 'void'
+    GROUP BY organization_id, period_start, kind HAVING count(*) > 1
+    """,
+)
+
+
+@_check("I4", "finalized invoices are what they were (hash, lines, totals)")
+def _finalized_are_intact() -> Iterator[str]:
+    query = select(Invoice).where(Invoice.finalized_at.is_not(None)).order_by(Invoice.id)
+    for invoice in db.session.scalars(query.execution_options(yield_per=200)):
+        if not is_intact(invoice, items_of(invoice.id)):
+            yield f"{invoice.number}"
+
+
+_by_query(
+    "I5",
+    "one Stripe invoice per invoice: no step has two answered generations",
+    """
+    SELECT coalesce(i.number, c.invoice_id::text) FROM stripe_calls AS c LEFT JOIN invoices AS i ON i.id = c.invoice_id
+    WHERE c.outcome = 'ok' GROUP BY 1, c.subject, c.step HAVING count(*) > 1
+    """,
+)
+_by_query(
+    "I5",
+    "a synced invoice has Stripe's id and Stripe's total was ours",
+    """
+    SELECT i.number FROM invoices AS i
+    LEFT JOIN stripe_calls AS c ON c.invoice_id = i.id AND c.step = 'finalize' AND c.outcome = 'ok'
+    WHERE i.sync_state = 'synced'
+      AND (i.stripe_id IS NULL OR (c.answer ->> 'total')::bigint <> i.amount_due OR c.answer ->> 'id' <> i.stripe_id)
+    """,
+)
+_by_query(
+    "I6",
+    "invoice numbers have no gaps",
+    """
+    SELECT s.series || ': ' || s.last_number || ' taken, ' || count(i.id) || ' used' FROM number_series AS s
+    LEFT JOIN invoices AS i ON i.number LIKE s.series || '-%'
+    GROUP BY s.series, s.last_number
+    HAVING s.last_number <> count(i.id) OR s.last_number <> max(right(i.number, 6)::bigint)
+    """,
+)
+_by_query(
+    "I7",
+    "every finalized or void invoice has an audit entry that says so, with an actor",
+    """
+    SELECT coalesce(i.number, i.public_id::text) FROM invoices AS i
+    WHERE (i.finalized_at IS NOT NULL AND NOT EXISTS (
+             SELECT 1 FROM audit_entries AS a WHERE a.subject_kind = 'invoice' AND a.subject_id = i.id
+             AND a.action = 'finalized' AND a.actor_name <> ''))
+       OR (i.state = 'void' AND NOT EXISTS (
+             SELECT 1 FROM audit_entries AS a WHERE a.subject_kind = 'invoice' AND a.subject_id = i.id
+             AND a.action = 'voided' AND a.actor_name <> ''))
+    """,
+)
+_by_query(
+    "I8",
+    "no work has been due for 15 minutes without anybody working on it",
+    """
+    SELECT kind || ' ' || id || ': ' || coalesce(last_error, 'never tried') FROM outbox
+    WHERE finished_at IS NULL AND dead_at IS NULL AND run_after < clock_timestamp() - interval '15 minutes'
+      AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    """,
+)
+_by_query(
+    "I9",
+    "no quantity is NaN or infinite, and none is negative but for corrections",
+    """
+    SELECT 'event ' || event_id FROM usage_events
+    WHERE quantity = 'NaN' OR quantity IN ('Infinity', '-Infinity') OR (quantity < 0 AND NOT correction)
+    """,
+)
+_by_query(
+    "I10",
+    "only legal states: a draft has no number, a final invoice has one, a sync goes with a final invoice",
+    """
+    SELECT coalesce(number, public_id::text) FROM invoices
+    WHERE (state IN ('draft', 'scheduled') AND (number IS NOT NULL OR sync_state <> 'none' OR payment_state <> 'none'))
+       OR (state = 'finalized' AND (number IS NULL OR payment_state = 'none'))
+       OR (payment_state = 'paid' AND amount_paid <> amount_due)
+    """,
+)
+_by_query(
+    "I11",
+    "no row points at another organization's row",
+    """
+    SELECT 'item ' || l.public_id FROM invoice_items AS l JOIN invoices AS i ON i.id = l.invoice_id
+    WHERE l.organization_id <> i.organization_id
+    UNION ALL
+    SELECT 'one-off item ' || o.public_id FROM one_off_items AS o JOIN invoices AS i ON i.id = o.invoice_id
+    WHERE o.organization_id <> i.organization_id
+    UNION ALL
+    SELECT 'billed usage of invoice ' || b.invoice_id FROM billed_usage AS b JOIN invoices AS i ON i.id = b.invoice_id
+    WHERE b.organization_id <> i.organization_id
+    UNION ALL
+    SELECT 'call ' || c.id FROM stripe_calls AS c JOIN invoices AS i ON i.id = c.invoice_id
+    WHERE c.organization_id <> i.organization_id
+    """,
+)
+_by_query(
+    "I13",
+    "a paid invoice that Stripe has is paid there too",
+    """
+    SELECT number FROM invoices
+    WHERE sync_state = 'synced' AND (payment_state = 'paid') <> (stripe_status = 'paid')
+      AND payment_state NOT IN ('refunded', 'disputed')
+    """,
+)

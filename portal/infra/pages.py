@@ -1,0 +1,263 @@
+"""What every page stands on: guards, security headers, errors, filters, CSV.
+
+Every route names its policy (`@policy(...)`); a request for a route without one is refused, so a forgotten guard
+shows at once instead of letting everybody in.
+"""
+
+import csv
+import io
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+
+from portal.core.errors import PortalError
+from portal.core.exact import plain
+from portal.core.money import exponent_of, to_major
+
+View = TypeVar("View", bound=Callable[..., Any])
+LOCALE = "en_US"
+csrf = CSRFProtect()
+
+
+def policy(name: str) -> Callable[[View], View]:
+    """Say who may use a view: a permission's name, "public", "signed in", "api key: <scope>" or "signature"."""
+
+    def mark(view: View) -> View:
+        view.policy = name  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def policy_of(app: Flask, endpoint: str) -> str | None:
+    """The policy of an endpoint; static files are public."""
+    if endpoint == "static" or endpoint.endswith(".static"):
+        return "public"
+    found: str | None = getattr(app.view_functions[endpoint], "policy", None)
+    return found
+
+
+def init_app(app: Flask) -> None:
+    """Register filters, headers and error pages."""
+    csrf.init_app(app)
+    app.before_request(_begin)
+    app.after_request(_add_headers)
+    app.register_error_handler(PortalError, _portal_error)
+    app.register_error_handler(CSRFError, _csrf_error)
+    app.register_error_handler(DBAPIError, _database_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _crash)
+    app.jinja_env.filters.update(
+        money=money,
+        amount=amount,
+        quantity=quantity,
+        unit_amount=unit_amount,
+        moment=moment,
+        day=day,
+        days=days,
+        month_name=month_name,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+def _begin() -> None:
+    g.request_id = secrets.token_hex(8)
+    if request.endpoint is not None and policy_of(current_app, request.endpoint) is None:
+        raise RuntimeError(f"the route {request.endpoint} has no policy")
+
+
+def _add_headers(response: Response) -> Response:
+    settings = current_app.config["SETTINGS"]
+    script = settings.htmx_url if settings.htmx_url.startswith("http") else ""
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        f"default-src 'none'; script-src 'self' {script}; style-src 'self'; img-src 'self'; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    )
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    # Not no-referrer: Flask-WTF compares the referrer of forms over HTTPS.
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=()")
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    if settings.is_production:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "private, no-store")
+    return response
+
+
+def _wants_json() -> bool:
+    return request.path.startswith(("/api/", "/webhooks/"))
+
+
+def _error(status: int, title: str, sentence: str, *, code: str, field: str | None = None) -> Response:
+    """One error, as a page for people or as a problem document (RFC 9457) for machines."""
+    response: Response
+    if _wants_json():
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": sentence, "code": code}
+        response = jsonify({**problem, **({"field": field} if field else {}), "request_id": g.get("request_id")})
+        response.content_type = "application/problem+json"
+    else:
+        response = Response(render_template("errors/error.html", status=status, title=title, sentence=sentence))
+    response.status_code = status
+    if status == 503:
+        response.headers["Retry-After"] = "5"
+    return response
+
+
+def _portal_error(error: PortalError) -> Response:
+    return _error(
+        error.status,
+        _TITLES.get(error.status, "That did not work"),
+        error.sentence,
+        code=error.code,
+        field=error.field,
+    )
+
+
+def _csrf_error(_error_: CSRFError) -> Response:
+    return _error(
+        400,
+        "The form is too old",
+        "Nothing was changed. Go back, reload the page and send it again.",
+        code="form_token",
+    )
+
+
+def _database_error(error: DBAPIError) -> Response:
+    current_app.logger.error("database error", extra={"error": str(error.orig)[:200]})
+    return _error(
+        503,
+        "Busy just now",
+        "The database did not answer in time. Nothing was changed; try again in a few seconds.",
+        code="busy",
+    )
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    sentence = _SENTENCES.get(status, error.description or "")
+    return _error(status, _TITLES.get(status, error.name), sentence, code=error.name.lower().replace(" ", "_"))
+
+
+def _crash(error: Exception) -> Response:
+    current_app.logger.exception("unexpected error", exc_info=error)
+    return _error(
+        500,
+        "Something went wrong",
+        "This is our fault and has been logged. Amounts that are final are not affected.",
+        code="internal",
+    )
+
+
+_TITLES = {
+    400: "That request cannot be read",
+    401: "Sign in first",
+    403: "Your role does not include this",
+    404: "There is nothing here",
+    405: "That does not work this way",
+    409: "Something has changed in between",
+    413: "That is too large",
+    415: "That kind of content is not taken",
+    422: "Something does not fit",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "Busy just now",
+}
+_SENTENCES = {
+    404: "The address may be mistyped, or the page belongs to another organization.",
+    405: "This address does not take that kind of request.",
+    413: "The body is larger than this address takes.",
+}
+
+
+def money(value: int, currency: str) -> str:
+    """Minor units as people write them: $1,234.50; a real minus sign for credits."""
+    text = format_currency(to_major(abs(value), currency), currency, locale=LOCALE)
+    return f"\u2212{text}" if value < 0 else text
+
+
+def amount(value: int, currency: str) -> str:
+    """Minor units without the currency's sign, for columns that name the currency in their head."""
+    pattern = "#,##0" + ("." + "0" * exponent_of(currency) if exponent_of(currency) else "")
+    text = format_decimal(to_major(abs(value), currency), format=pattern, locale=LOCALE)
+    return f"\u2212{text}" if value < 0 else text
+
+
+def quantity(value: Decimal | int | str) -> str:
+    """A quantity with all its digits and grouped thousands."""
+    whole, _, decimals = plain(abs(Decimal(value))).partition(".")
+    sign = "\u2212" if Decimal(value) < 0 else ""
+    return f"{sign}{int(whole):,}" + (f".{decimals}" if decimals else "")
+
+
+def unit_amount(value: Decimal | str, currency: str) -> str:
+    """A unit price with all its digits, at least the currency's: $0.0000008."""
+    number = Decimal(value)
+    decimals = max(-int(Decimal(plain(number)).as_tuple().exponent), exponent_of(currency))
+    text = format_currency(
+        abs(number),
+        currency,
+        format="¤#,##0." + "0" * decimals if decimals else "¤#,##0",
+        locale=LOCALE,
+        currency_digits=False,
+    )
+    return f"\u2212{text}" if number < 0 else text
+
+
+def moment(value: datetime) -> str:
+    """A moment with its zone said: 22 Nov 2026, 14:32 UTC."""
+    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def day(value: date) -> str:
+    """A day: 22 Nov 2026."""
+    return f"{value:%-d %b %Y}"
+
+
+def days(first: date, last: date) -> str:
+    """A period as people write it, both ends included: 1\u201330 Nov 2026, UTC."""
+    if (first.year, first.month) == (last.year, last.month):
+        text = f"{first.day}\u2013{day(last)}" if first != last else day(last)
+    else:
+        text = f"{day(first)} \u2013 {day(last)}"
+    return f"{text}, UTC"
+
+
+def month_name(value: date) -> str:
+    """A month by its first day: November 2026."""
+    return format_date(value, "MMMM y", locale=LOCALE)
+
+
+def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+    """A table as CSV that spreadsheets open safely: UTF-8 with BOM; no text cell can be taken for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    response = Response("\ufeff" + out.getvalue(), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, int):
+        return str(value)
+    text = str(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\0") else text

@@ -1,0 +1,75 @@
+"""The frozen document of an invoice: everything that it says, as plain data, and its hash.
+
+Seller and buyer are copied, so that a later change of address does not change an old invoice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from portal.core.exact import plain
+from portal.core.keys import content_hash
+from portal.invoicing.models import Invoice, InvoiceItem
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Who bills: from the settings, copied onto every invoice."""
+
+    name: str
+    address: str
+
+
+def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) -> dict[str, Any]:
+    """All that a finalized invoice says; numbers with decimals are strings, amounts are minor units."""
+    organization = invoice.organization
+    return {
+        "number": invoice.number,
+        "currency": invoice.currency,
+        "period": [invoice.period_start.isoformat(), invoice.period_end.isoformat()],
+        "invoiced_on": invoice.invoiced_at.date().isoformat() if invoice.invoiced_at else None,
+        "due_date": invoice.due_date.isoformat() if invoice.due_date else None,
+        "seller": {"name": seller.name, "address": seller.address},
+        "buyer": {
+            "name": organization.legal_name or organization.name,
+            "address": organization.address,
+            "tax_id": organization.tax_id,
+            "purchase_order": organization.purchase_order,
+        },
+        "lines": lines_of(items),
+        "total": invoice.total,
+        "balance_applied": invoice.balance_applied,
+        "amount_due": invoice.amount_due,
+    }
+
+
+def lines_of(items: Sequence[InvoiceItem]) -> list[dict[str, Any]]:
+    """The stored lines as plain data, in their order."""
+    return [
+        {
+            "id": str(item.public_id),
+            "kind": item.kind,
+            "description": item.description,
+            "quantity": plain(item.quantity),
+            "unit": item.unit,
+            "unit_amount": None if item.unit_amount is None else plain(item.unit_amount),
+            "amount": item.amount,
+            "period": [item.period_start.isoformat(), item.period_end.isoformat()],
+            "derivation": item.derivation,
+        }
+        for item in items
+    ]
+
+
+def is_intact(invoice: Invoice, items: Sequence[InvoiceItem]) -> bool:
+    """Whether a finalized invoice still is what it was: its document, its lines and its totals."""
+    document = invoice.document
+    if document is None or content_hash(document) != invoice.content_sha256:
+        return False
+    totals = (document["total"], document["balance_applied"], document["amount_due"], document["number"])
+    return document["lines"] == lines_of(items) and totals == (
+        invoice.total,
+        invoice.balance_applied,
+        invoice.amount_due,
+        invoice.number,
+    )

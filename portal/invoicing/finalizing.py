@@ -1,0 +1,206 @@
+"""Turning a draft into an invoice that never changes.
+
+The click freezes the figures (draft → scheduled); after the hold window, in which Cancel takes everything back,
+the invoice gets its number and its hash (scheduled → finalized) and is handed to the sync. What the rollups hold
+beyond the frozen quantities is late usage.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select, text
+
+from portal.core.errors import DraftChanged, InvalidTransition, NotReady
+from portal.core.keys import content_hash
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
+from portal.infra import audit, outbox
+from portal.infra.db import db
+from portal.invoicing.documents import Seller, document_of
+from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.models import BalanceEntry, BilledUsage, Invoice, InvoiceItem
+from portal.invoicing.numbering import next_number
+from portal.invoicing.queries import items_of, lock_invoice
+from portal.organizations.models import Organization
+
+FINISH = "finish_finalizing"
+SYNC = "sync_invoice"
+_FREEZE = text("""
+    INSERT INTO billed_usage (invoice_id, day, series_id, organization_id, meter_id, quantity, events)
+    SELECT :invoice_id, day, series_id, organization_id, meter_id, quantity, events
+    FROM usage_daily
+    WHERE organization_id = :organization_id AND day >= :first AND day < :end
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What finalizing takes from the settings."""
+
+    seller: Seller
+    hold_seconds: int
+    days_until_due: int
+
+
+def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms) -> Invoice:
+    """Freeze a draft as its fingerprint shows it, and finalize it now or when the hold window has passed.
+
+    Raises NotReady while its month runs or usage has no price, DraftChanged if the figures are no longer those that
+    were seen, InvalidTransition (saying by whom and when) if somebody was faster. Nothing is changed in these cases.
+    """
+    invoice = lock_invoice(invoice_id)
+    _require_draft(invoice)
+    if now < invoice.month.end:
+        raise NotReady(
+            f"{invoice.month} is not over: it can be finalized from {invoice.month.next.first_day}, 00:00 UTC."
+        )
+    # Two invoices of one organization must not spend the same balance.
+    db.session.execute(select(Organization.id).where(Organization.id == invoice.organization_id).with_for_update())
+    db.session.execute(
+        _FREEZE,
+        {
+            "invoice_id": invoice.id,
+            "organization_id": invoice.organization_id,
+            "first": invoice.period_start,
+            "end": invoice.period_end,
+        },
+    )
+    draft = draft_of(invoice.organization, invoice.month, frozen_invoice_id=invoice.id)
+    if draft.unpriced:
+        names = ", ".join(sorted({series.meter_name for series in draft.unpriced}))
+        raise NotReady(f"Some usage has no price, so the invoice cannot be finalized: {names}.")
+    if draft.fingerprint != fingerprint:
+        raise DraftChanged("The draft has changed since you looked at it. Nothing was done; look again and decide.")
+    _write_lines(invoice, draft)
+    invoice.state = InvoiceState.SCHEDULED
+    invoice.fingerprint = fingerprint
+    invoice.scheduled_by = by
+    invoice.finalize_at = now + timedelta(seconds=terms.hold_seconds)
+    audit.record(
+        "scheduled finalizing",
+        subject="invoice",
+        subject_id=invoice.id,
+        organization_id=invoice.organization_id,
+        before={"state": "draft"},
+        after={"state": "scheduled", "total": invoice.total, "fingerprint": fingerprint},
+    )
+    db.session.flush()
+    if terms.hold_seconds == 0:
+        return finish(invoice_id, now=now, terms=terms)
+    outbox.enqueue(
+        FINISH,
+        dedupe_key=str(invoice.id),
+        organization_id=invoice.organization_id,
+        run_after=invoice.finalize_at,
+        invoice_id=invoice.id,
+    )
+    return invoice
+
+
+def cancel(invoice_id: int, *, now: datetime) -> Invoice:
+    """Take a finalize back within its hold window: the freeze is discarded and the draft lives again. Idempotent.
+
+    Raises InvalidTransition once the invoice is final.
+    """
+    invoice = lock_invoice(invoice_id)
+    if invoice.state == InvoiceState.DRAFT:
+        return invoice
+    if invoice.state != InvoiceState.SCHEDULED:
+        raise InvalidTransition(
+            f"Invoice {invoice.number or invoice.month} is {invoice.state}; it is too late to cancel."
+        )
+    db.session.execute(delete(InvoiceItem).where(InvoiceItem.invoice_id == invoice.id))
+    db.session.execute(delete(BilledUsage).where(BilledUsage.invoice_id == invoice.id))
+    if invoice.balance_applied:
+        _move_balance(invoice, invoice.balance_applied, "given back: finalizing was cancelled")
+    invoice.state = InvoiceState.DRAFT
+    invoice.total = invoice.balance_applied = invoice.amount_due = 0
+    invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
+    outbox.cancel(FINISH, str(invoice.id))
+    audit.record(
+        "cancelled finalizing",
+        subject="invoice",
+        subject_id=invoice.id,
+        organization_id=invoice.organization_id,
+        before={"state": "scheduled"},
+        after={"state": "draft"},
+    )
+    return invoice
+
+
+def finish(invoice_id: int, *, now: datetime, terms: Terms) -> Invoice:
+    """Give a frozen invoice its number, date and hash, and hand it to the sync. Idempotent.
+
+    A cancelled one (a draft again) is left alone. An invoice of nothing is settled here and never sent.
+    """
+    invoice = lock_invoice(invoice_id)
+    if invoice.state != InvoiceState.SCHEDULED:
+        return invoice
+    require_move(InvoiceState.SCHEDULED, InvoiceState.FINALIZED, what=f"The invoice of {invoice.month}")
+    invoice.state = InvoiceState.FINALIZED
+    invoice.finalized_at = invoice.invoiced_at = now
+    invoice.due_date = (now + timedelta(days=terms.days_until_due)).date()
+    if invoice.total < 0:
+        _move_balance(invoice, -invoice.total, "carried forward: credits above charges")
+    if invoice.amount_due == 0:
+        invoice.payment_state = PaymentState.PAID
+        invoice.paid_at = now
+    else:
+        invoice.payment_state = PaymentState.OPEN
+        invoice.sync_state = SyncState.PENDING
+        outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
+    invoice.number = next_number(now.year)
+    invoice.document = document_of(invoice, items_of(invoice.id), terms.seller)
+    invoice.content_sha256 = content_hash(invoice.document)
+    audit.record(
+        "finalized",
+        subject="invoice",
+        subject_id=invoice.id,
+        organization_id=invoice.organization_id,
+        before={"state": "scheduled"},
+        after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
+    )
+    db.session.flush()
+    return invoice
+
+
+def _require_draft(invoice: Invoice) -> None:
+    if invoice.state == InvoiceState.DRAFT:
+        return
+    when = invoice.finalized_at or invoice.finalize_at or invoice.voided_at
+    at = f" at {when:%d %b %Y, %H:%M:%S} UTC" if when else ""
+    by = f" by {invoice.scheduled_by}" if invoice.scheduled_by else ""
+    raise InvalidTransition(f"The invoice of {invoice.month} is already {invoice.state}{by}{at}.")
+
+
+def _write_lines(invoice: Invoice, draft: Draft) -> None:
+    statement = draft.statement
+    invoice.total = statement.total
+    invoice.balance_applied = statement.balance_applied
+    invoice.amount_due = statement.amount_due
+    if statement.balance_applied:
+        _move_balance(invoice, -statement.balance_applied, "applied to this invoice")
+    db.session.add_all(
+        InvoiceItem(
+            organization_id=invoice.organization_id,
+            invoice_id=invoice.id,
+            position=position,
+            kind=line.kind.value,
+            description=line.description,
+            quantity=line.quantity,
+            unit=line.unit,
+            unit_amount=line.unit_amount,
+            amount=line.amount,
+            period_start=line.period_start,
+            period_end=line.period_end,
+            derivation=line.derivation,
+            series=list(line.series),
+            **line.references,
+        )
+        for position, line in enumerate(statement.lines)
+    )
+
+
+def _move_balance(invoice: Invoice, amount: int, reason: str) -> None:
+    db.session.add(
+        BalanceEntry(organization_id=invoice.organization_id, invoice_id=invoice.id, amount=amount, reason=reason)
+    )

@@ -1,0 +1,25 @@
+"""Work of this capability that runs in a worker."""
+
+from flask import current_app
+
+from portal.config import Settings
+from portal.infra import clock, outbox
+from portal.infra.outbox import Lease
+from portal.invoicing.documents import Seller
+from portal.invoicing.finalizing import FINISH, Terms, finish
+
+
+def terms_of(settings: Settings) -> Terms:
+    """What finalizing takes from the settings."""
+    return Terms(
+        seller=Seller(settings.seller_name, settings.seller_address),
+        hold_seconds=settings.finalize_hold_seconds,
+        days_until_due=settings.days_until_due,
+    )
+
+
+@outbox.handles(FINISH)
+def finish_finalizing(lease: Lease, *, invoice_id: int) -> None:
+    """End a hold window. Idempotent: an invoice that is final, or a draft again, is left alone."""
+    with lease.transaction():
+        finish(invoice_id, now=clock.now(), terms=terms_of(current_app.config["SETTINGS"]))

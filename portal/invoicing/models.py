@@ -1,0 +1,186 @@
+"""Tables of what is owed. Amounts are in minor units of the invoice's currency."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import Date, Integer, Numeric, Text
+
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
+from portal.core.periods import Month
+from portal.infra.db import Numbered, Public, Quantity, db
+from portal.organizations.models import Organization, User
+
+
+def _one_of(column: str, values: type[InvoiceState] | type[SyncState] | type[PaymentState]) -> str:
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+class Invoice(Public, db.Model):
+    """One month of one organization. A draft's lines are computed live; freezing writes them down."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        Index(
+            "uq_invoices_organization_id_period_start_kind",
+            "organization_id",
+            "period_start",
+            "kind",
+            unique=True,
+            postgresql_where=text("state <> 'void'"),
+        ),
+        Index("ix_invoices_period_start_state", "period_start", "state"),
+        Index(
+            "ix_invoices_sync_state",
+            "sync_state",
+            postgresql_where=text("sync_state NOT IN ('none', 'synced')"),
+        ),
+        CheckConstraint(_one_of("state", InvoiceState), name="state_known"),
+        CheckConstraint(_one_of("sync_state", SyncState), name="sync_state_known"),
+        CheckConstraint(_one_of("payment_state", PaymentState), name="payment_state_known"),
+        CheckConstraint("kind IN ('monthly')", name="kind_known"),
+        CheckConstraint("period_end > period_start", name="period_not_empty"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
+        CheckConstraint("amount_due = greatest(total, 0) - balance_applied", name="amount_due_adds_up"),
+        CheckConstraint("balance_applied >= 0 AND amount_due >= 0", name="amounts_not_negative"),
+        CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", name="number_when_finalized"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    kind: Mapped[str] = mapped_column(server_default="monthly")
+    period_start: Mapped[date] = mapped_column(Date)
+    period_end: Mapped[date] = mapped_column(Date)
+    currency: Mapped[str]
+    state: Mapped[InvoiceState] = mapped_column(Text, server_default="draft")
+    sync_state: Mapped[SyncState] = mapped_column(Text, server_default="none")
+    payment_state: Mapped[PaymentState] = mapped_column(Text, server_default="none")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    total: Mapped[int] = mapped_column(server_default=text("0"))
+    balance_applied: Mapped[int] = mapped_column(server_default=text("0"))
+    amount_due: Mapped[int] = mapped_column(server_default=text("0"))
+    fingerprint: Mapped[str | None]
+    finalize_at: Mapped[datetime | None]
+    scheduled_by: Mapped[str | None]
+
+    number: Mapped[str | None] = mapped_column(unique=True)
+    finalized_at: Mapped[datetime | None]
+    invoiced_at: Mapped[datetime | None]
+    due_date: Mapped[date | None] = mapped_column(Date)
+    document: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    content_sha256: Mapped[str | None]
+
+    stripe_id: Mapped[str | None] = mapped_column(unique=True)
+    stripe_status: Mapped[str | None]
+    hosted_invoice_url: Mapped[str | None]
+    sync_message: Mapped[str | None]
+    synced_at: Mapped[datetime | None]
+    amount_paid: Mapped[int] = mapped_column(server_default=text("0"))
+    paid_at: Mapped[datetime | None]
+    payment_message: Mapped[str | None]
+    voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]
+
+    organization: Mapped[Organization] = relationship()
+
+    @property
+    def month(self) -> Month:
+        """The calendar month of this invoice."""
+        return Month.of(self.period_start)
+
+
+class InvoiceItem(Public, db.Model):
+    """One line of an invoice, written when its figures are frozen."""
+
+    __tablename__ = "invoice_items"
+    __table_args__ = (
+        UniqueConstraint("invoice_id", "position"),
+        Index("ix_invoice_items_organization_id", "organization_id"),
+        CheckConstraint("kind IN ('usage', 'recurring', 'one_off', 'credit', 'adjustment')", name="kind_known"),
+        CheckConstraint("quantity < 'Infinity' AND quantity > '-Infinity'", name="quantity_finite"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    position: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str]
+    description: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Quantity)
+    unit: Mapped[str]
+    unit_amount: Mapped[Decimal | None] = mapped_column(Numeric)
+    amount: Mapped[int]
+    period_start: Mapped[date] = mapped_column(Date)
+    period_end: Mapped[date] = mapped_column(Date)
+    derivation: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    series: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    price_version_id: Mapped[int | None] = mapped_column(ForeignKey("price_versions.id"))
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"))
+    one_off_item_id: Mapped[int | None] = mapped_column(ForeignKey("one_off_items.id"))
+
+
+class OneOffItem(Public, db.Model):
+    """A charge or credit that somebody added to a draft by hand. Removing keeps the row."""
+
+    __tablename__ = "one_off_items"
+    __table_args__ = (
+        Index("ix_one_off_items_organization_id_invoice_id", "organization_id", "invoice_id"),
+        CheckConstraint("kind IN ('charge', 'credit')", name="kind_known"),
+        CheckConstraint("(kind = 'credit') = (amount < 0) OR amount = 0", name="credits_are_negative"),
+        CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity_positive"),
+        CheckConstraint("kind = 'charge' OR internal_reason IS NOT NULL", name="credits_have_a_reason"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    kind: Mapped[str]
+    description: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Quantity)
+    unit_amount: Mapped[Decimal] = mapped_column(Quantity)
+    amount: Mapped[int]
+    internal_reason: Mapped[str | None]
+    form_token: Mapped[UUID] = mapped_column(unique=True)
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    removed_at: Mapped[datetime | None]
+
+    created_by: Mapped[User | None] = relationship()
+
+
+class BilledUsage(db.Model):
+    """How much of each series and day an invoice bills; what a rollup holds beyond that is late usage."""
+
+    __tablename__ = "billed_usage"
+
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    series_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    meter_id: Mapped[int]
+    quantity: Mapped[Decimal] = mapped_column(Quantity)
+    events: Mapped[int] = mapped_column(Integer)
+
+
+class NumberSeries(db.Model):
+    """The counter behind gapless invoice numbers: one row per seller and year, locked while a number is taken."""
+
+    __tablename__ = "number_series"
+
+    series: Mapped[str] = mapped_column(primary_key=True)
+    last_number: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class BalanceEntry(Numbered, db.Model):
+    """One movement of an organization's credit balance; append-only. The balance is the sum of the amounts."""
+
+    __tablename__ = "balance_entries"
+    __table_args__ = (Index("ix_balance_entries_organization_id", "organization_id"),)
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    amount: Mapped[int]
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,121 @@
+"""Items that somebody adds to a draft by hand: a charge for work done, a credit for goodwill."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import select
+
+from portal.core.errors import InvalidInput, InvalidTransition, NotFound
+from portal.core.exact import plain
+from portal.core.lifecycle import InvoiceState
+from portal.core.money import LARGEST_AMOUNT, round_to_minor
+from portal.infra import audit
+from portal.infra.db import db
+from portal.invoicing.models import Invoice, OneOffItem
+from portal.invoicing.queries import lock_invoice
+
+
+def add_item(
+    invoice_id: int,
+    *,
+    kind: str,
+    description: str,
+    quantity: Decimal,
+    unit_amount: Decimal,
+    internal_reason: str | None,
+    form_token: UUID,
+    created_by_id: int | None,
+) -> OneOffItem:
+    """Add an item to a draft. `unit_amount` is in the major unit; the amount is rounded once.
+
+    Idempotent by `form_token`: the same form sent twice adds one item. Raises InvalidTransition if the invoice is
+    no longer a draft, InvalidInput if the item cannot be billed.
+    """
+    invoice = lock_invoice(invoice_id)
+    existing = db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
+    if existing is not None:
+        return existing
+    _require_draft(invoice)
+    sign = -1 if kind == "credit" else 1
+    amount = sign * round_to_minor(quantity * unit_amount, invoice.currency)
+    if quantity <= 0:
+        raise InvalidInput("The quantity is more than zero.", field="quantity")
+    if unit_amount < 0:
+        raise InvalidInput("The unit price is zero or more; choose “credit” to give money back.", field="unit_amount")
+    if abs(amount) > LARGEST_AMOUNT:
+        raise InvalidInput("The amount is above the largest that one invoice may bill.", field="unit_amount")
+    if kind == "credit" and not internal_reason:
+        raise InvalidInput("A credit needs a reason, for the audit log.", field="internal_reason")
+    item = OneOffItem(
+        organization_id=invoice.organization_id,
+        invoice_id=invoice.id,
+        kind=kind,
+        description=description,
+        quantity=quantity,
+        unit_amount=unit_amount,
+        amount=amount,
+        internal_reason=internal_reason,
+        form_token=form_token,
+        created_by_id=created_by_id,
+    )
+    db.session.add(item)
+    db.session.flush()
+    audit.record(
+        "added one-off item",
+        subject="invoice",
+        subject_id=invoice.id,
+        organization_id=invoice.organization_id,
+        after={"description": description, "quantity": plain(quantity), "amount": amount},
+        reason=internal_reason,
+    )
+    return item
+
+
+def item_on(invoice_id: int, public_id: UUID) -> OneOffItem:
+    """An item of this invoice. Raises NotFound."""
+    item = db.session.scalar(
+        select(OneOffItem).where(OneOffItem.public_id == public_id, OneOffItem.invoice_id == invoice_id)
+    )
+    if item is None:
+        raise NotFound("There is no such item on this invoice.")
+    return item
+
+
+def remove_item(invoice_id: int, public_id: UUID, *, now: datetime) -> OneOffItem:
+    """Take an item off a draft; the row stays, so that it can be put back. Idempotent."""
+    invoice = lock_invoice(invoice_id)
+    item = item_on(invoice_id, public_id)
+    if item.removed_at is None:
+        _require_draft(invoice)
+        item.removed_at = now
+        _record_change("removed one-off item", invoice, item)
+    return item
+
+
+def restore_item(invoice_id: int, public_id: UUID) -> OneOffItem:
+    """Put a removed item back on its draft: the Undo of removing. Idempotent."""
+    invoice = lock_invoice(invoice_id)
+    item = item_on(invoice_id, public_id)
+    if item.removed_at is not None:
+        _require_draft(invoice)
+        item.removed_at = None
+        _record_change("restored one-off item", invoice, item)
+    return item
+
+
+def _record_change(action: str, invoice: Invoice, item: OneOffItem) -> None:
+    audit.record(
+        action,
+        subject="invoice",
+        subject_id=invoice.id,
+        organization_id=invoice.organization_id,
+        before={"description": item.description, "amount": item.amount},
+    )
+
+
+def _require_draft(invoice: Invoice) -> None:
+    if invoice.state != InvoiceState.DRAFT:
+        raise InvalidTransition(
+            f"The invoice of {invoice.month} is {invoice.state} and takes no more items. Put it on the next month's draft."
+        )

@@ -1,0 +1,151 @@
+"""Reads of invoices."""
+
+from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import joinedload
+
+from portal.core.errors import NotFound
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
+from portal.core.periods import Month
+from portal.infra.db import db
+from portal.invoicing.models import Invoice, InvoiceItem, OneOffItem
+from portal.organizations.models import Organization
+
+
+def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoice:
+    """The invoice with this public id, with its organization; of one organization only, if it is given.
+
+    Raises NotFound, also for another organization's invoice.
+    """
+    query = select(Invoice).where(Invoice.public_id == public_id).options(joinedload(Invoice.organization))
+    if organization_id is not None:
+        query = query.where(Invoice.organization_id == organization_id)
+    invoice = db.session.scalar(query)
+    if invoice is None:
+        raise NotFound("There is no such invoice.")
+    return invoice
+
+
+def lock_invoice(invoice_id: int) -> Invoice:
+    """The invoice, fresh from the database and locked until the transaction ends. Raises NotFound."""
+    invoice = db.session.scalar(
+        select(Invoice)
+        .where(Invoice.id == invoice_id)
+        .options(joinedload(Invoice.organization))
+        .with_for_update(of=Invoice)
+        .execution_options(populate_existing=True)
+    )
+    if invoice is None:
+        raise NotFound("There is no such invoice.")
+    return invoice
+
+
+def invoice_for_month(organization_id: int, month: Month) -> Invoice | None:
+    """The invoice of a month that is not void; None before its draft has been opened."""
+    return db.session.scalar(
+        select(Invoice)
+        .where(
+            Invoice.organization_id == organization_id,
+            Invoice.period_start == month.first_day,
+            Invoice.kind == "monthly",
+            Invoice.state != InvoiceState.VOID,
+        )
+        .options(joinedload(Invoice.organization))
+    )
+
+
+def invoices_of(organization_id: int, *, before: tuple[date, int] | None = None, limit: int = 50) -> list[Invoice]:
+    """One page of an organization's invoices, newest first; `before` is the last row of the page before."""
+    query = (
+        select(Invoice)
+        .where(Invoice.organization_id == organization_id)
+        .options(joinedload(Invoice.organization))
+        .order_by(Invoice.period_start.desc(), Invoice.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(tuple_(Invoice.period_start, Invoice.id) < tuple_(*before))
+    return list(db.session.scalars(query))
+
+
+def items_of(invoice_id: int) -> list[InvoiceItem]:
+    """The lines of a frozen or finalized invoice, in their order."""
+    return list(
+        db.session.scalars(
+            select(InvoiceItem).where(InvoiceItem.invoice_id == invoice_id).order_by(InvoiceItem.position)
+        )
+    )
+
+
+def one_off_items_on(invoice_id: int) -> list[OneOffItem]:
+    """The one-off items of an invoice that have not been removed, with who added them."""
+    return list(
+        db.session.scalars(
+            select(OneOffItem)
+            .where(OneOffItem.invoice_id == invoice_id, OneOffItem.removed_at.is_(None))
+            .options(joinedload(OneOffItem.created_by))
+            .order_by(OneOffItem.id)
+        )
+    )
+
+
+def drafts_in_review(month: Month, *, limit: int = 200) -> list[Invoice]:
+    """Drafts of a month that is over, or of one before it: what an admin can finalize."""
+    return list(
+        db.session.scalars(
+            select(Invoice)
+            .join(Organization)
+            .where(Invoice.period_start <= month.first_day, Invoice.state == InvoiceState.DRAFT)
+            .options(joinedload(Invoice.organization))
+            .order_by(Invoice.period_start, Organization.name)
+            .limit(limit)
+        )
+    )
+
+
+def invoices_needing_attention(*, limit: int = 100) -> list[Invoice]:
+    """Invoices whose sync or payment went wrong or is unknown."""
+    return list(
+        db.session.scalars(
+            select(Invoice)
+            .where(
+                Invoice.state == InvoiceState.FINALIZED,
+                Invoice.sync_state.in_([SyncState.UNKNOWN, SyncState.MISMATCH, SyncState.DEAD])
+                | Invoice.payment_state.in_([PaymentState.FAILED, PaymentState.DISPUTED]),
+            )
+            .options(joinedload(Invoice.organization))
+            .order_by(Invoice.period_start.desc(), Invoice.id)
+            .limit(limit)
+        )
+    )
+
+
+def counts_by_state(months: Sequence[Month]) -> dict[tuple[date, str], int]:
+    """How many invoices of these months are in each state."""
+    rows = db.session.execute(
+        select(Invoice.period_start, Invoice.state, func.count())
+        .where(Invoice.period_start.in_([month.first_day for month in months]))
+        .group_by(Invoice.period_start, Invoice.state)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def open_draft(organization: Organization, month: Month) -> Invoice:
+    """The invoice of a month, made as a draft if there is none. Idempotent, also when two do it at once."""
+    db.session.execute(
+        insert(Invoice)
+        .values(
+            organization_id=organization.id,
+            period_start=month.first_day,
+            period_end=month.next.first_day,
+            currency=organization.currency,
+        )
+        .on_conflict_do_nothing()
+    )
+    invoice = invoice_for_month(organization.id, month)
+    assert invoice is not None
+    return invoice

@@ -1,0 +1,8 @@
+"""Organizations: who pays and who may see.
+
+Owns: organizations, users, memberships, sessions, API keys, and the table of roles and permissions.
+Does not own: what an organization used or owes.
+Times: created_at = when the record came to be; last_seen_at, last_used_at = to the minute, for people.
+Invariants: one currency per organization for ever; a secret (password, session, key) is kept only as a hash;
+somebody else's id is answered as one that does not exist.
+"""

@@ -1,0 +1,111 @@
+"""Tables of who pays and who may see."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import Text
+
+from portal.infra.db import Numbered, Public, db
+
+
+class Organization(Public, db.Model):
+    """A customer: somebody whom the platform bills, in one currency."""
+
+    __tablename__ = "organizations"
+    __table_args__ = (
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
+        CheckConstraint("status IN ('active', 'suspended', 'closed')", name="status_known"),
+        CheckConstraint("collection_method IN ('charge_automatically', 'send_invoice')", name="collection_known"),
+    )
+
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    currency: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    legal_name: Mapped[str | None]
+    address: Mapped[str | None]
+    tax_id: Mapped[str | None]
+    billing_email: Mapped[str | None]
+    purchase_order: Mapped[str | None]
+    collection_method: Mapped[str] = mapped_column(server_default="send_invoice")
+    stripe_customer_id: Mapped[str | None] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class User(Public, db.Model):
+    """A person who signs in. Staff have a `staff_role`; customers have memberships."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        Index("uq_users_email", text("lower(email)"), unique=True),
+        CheckConstraint(
+            "staff_role IN ('support', 'billing_operations', 'finance_lead', 'admin')",
+            name="staff_role_known",
+        ),
+        CheckConstraint("theme IN ('system', 'light', 'dark')", name="theme_known"),
+    )
+
+    email: Mapped[str]
+    name: Mapped[str]
+    password_hash: Mapped[str]
+    staff_role: Mapped[str | None]
+    theme: Mapped[str] = mapped_column(server_default="system")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+
+
+class Membership(Numbered, db.Model):
+    """A user's role in one organization."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "user_id"),
+        Index("ix_memberships_user_id", "user_id"),
+        CheckConstraint("role IN ('owner', 'billing', 'developer', 'viewer')", name="role_known"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    organization: Mapped[Organization] = relationship()
+    user: Mapped[User] = relationship()
+
+
+class UserSession(Numbered, db.Model):
+    """A signed-in browser. The cookie holds a random token; here is only its hash, so deleting the row ends it."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_user_id", "user_id"),)
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    address: Mapped[str | None]
+    user_agent: Mapped[str | None]
+
+    user: Mapped[User] = relationship()
+
+
+class ApiKey(Public, db.Model):
+    """A key for machines. Without an organization it is the platform's own and may name any organization."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_organization_id", "organization_id"),)
+
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
+    name: Mapped[str]
+    prefix: Mapped[str]
+    secret_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]

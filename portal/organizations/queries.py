@@ -1,0 +1,83 @@
+"""Reads of organizations and their people."""
+
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import joinedload
+
+from portal.core.errors import NotFound
+from portal.infra.db import db
+from portal.organizations.models import Membership, Organization, User
+
+
+def organization_of(public_id: UUID) -> Organization:
+    """The organization with this public id. Raises NotFound."""
+    organization = db.session.scalar(select(Organization).where(Organization.public_id == public_id))
+    if organization is None:
+        raise NotFound("There is no such organization.")
+    return organization
+
+
+def organization_by_id(organization_id: int) -> Organization:
+    """The organization with this inner id. Raises NotFound."""
+    organization = db.session.get(Organization, organization_id)
+    if organization is None:
+        raise NotFound("There is no such organization.")
+    return organization
+
+
+def ids_by_slug(slugs: set[str]) -> dict[str, int]:
+    """Inner ids of active organizations by slug or public id, for callers that name them; unknown ones are missing."""
+    if not slugs:
+        return {}
+    uuids = [UUID(slug) for slug in slugs if _is_uuid(slug)]
+    rows = db.session.execute(
+        select(Organization.id, Organization.slug, Organization.public_id).where(
+            Organization.status == "active",
+            or_(Organization.slug.in_(slugs), Organization.public_id.in_(uuids)),
+        )
+    )
+    found = {}
+    for organization_id, slug, public_id in rows:
+        found[slug] = found[str(public_id)] = organization_id
+    return found
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def list_organizations(*, search: str = "", after: str = "", limit: int = 50) -> list[Organization]:
+    """One page of organizations by name; `after` is the last name and id of the page before ("name|id")."""
+    query = select(Organization).order_by(Organization.name, Organization.id).limit(limit)
+    if search:
+        query = query.where(
+            or_(
+                Organization.name.icontains(search, autoescape=True),
+                Organization.slug.icontains(search, autoescape=True),
+                Organization.stripe_customer_id == search,
+            )
+        )
+    if "|" in after:
+        name, _, last_id = after.rpartition("|")
+        if last_id.isdigit():
+            query = query.where(
+                or_(Organization.name > name, (Organization.name == name) & (Organization.id > int(last_id)))
+            )
+    return list(db.session.scalars(query))
+
+
+def members_of(organization_id: int) -> list[Membership]:
+    """The members of an organization, with their users."""
+    return list(
+        db.session.scalars(
+            select(Membership)
+            .where(Membership.organization_id == organization_id)
+            .join(User)
+            .options(joinedload(Membership.user))
+            .order_by(User.name)
+        )
+    )

@@ -1,0 +1,32 @@
+"""Who may do what: the one table that guards, navigation and documents read."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """One thing that a person may do."""
+
+    VIEW_USAGE = "view usage"
+    VIEW_INVOICES = "view invoices"
+    VIEW_ORGANIZATIONS = "view organizations"
+    MANAGE_ITEMS = "manage one-off items"
+    FINALIZE_INVOICES = "finalize invoices"
+    VOID_INVOICES = "void invoices"
+    REPAIR_SYNC = "repair the Stripe sync"
+
+
+CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
+    "owner": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
+    "billing": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
+    "developer": frozenset({Permission.VIEW_USAGE}),
+    "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
+}
+_SUPPORT = frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS})
+_OPERATIONS = _SUPPORT | {Permission.MANAGE_ITEMS, Permission.REPAIR_SYNC}
+_FINANCE = _OPERATIONS | {Permission.FINALIZE_INVOICES, Permission.VOID_INVOICES}
+STAFF_ROLES: dict[str, frozenset[Permission]] = {
+    "support": _SUPPORT,
+    "billing_operations": _OPERATIONS,
+    "finance_lead": _FINANCE,
+    "admin": frozenset(Permission),
+}

@@ -1,0 +1,140 @@
+"""Signing in and out: server-side sessions that end when their row is deleted."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+
+from portal.core.errors import NotFound, PortalError
+from portal.core.keys import secret_hash
+from portal.infra import audit
+from portal.infra.audit import Actor
+from portal.infra.db import db
+from portal.organizations.models import Membership, Organization, User, UserSession
+from portal.organizations.passwords import password_matches
+from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
+
+
+class SignInRefused(PortalError):
+    """The same sentence for an unknown address, a wrong password and a disabled user."""
+
+    code, status = "sign_in_refused", 422
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One organization that a user belongs to, and in which role."""
+
+    organization_id: int
+    slug: str
+    name: str
+    currency: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is signed in, as plain facts: safe to keep for a whole request, whatever its transactions do."""
+
+    user_id: int
+    name: str
+    email: str
+    theme: str
+    staff_role: str | None
+    seats: tuple[Seat, ...]
+    seat: Seat | None
+
+    @property
+    def actor(self) -> Actor:
+        """The name under which this person's changes are audited."""
+        return Actor("user", self.name, self.user_id)
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the role, in the chosen organization or as staff, includes this."""
+        return permission in self.permissions
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """All permissions of this person here and now."""
+        staff = STAFF_ROLES[self.staff_role] if self.staff_role else frozenset()
+        customer = CUSTOMER_ROLES[self.seat.role] if self.seat else frozenset()
+        return staff | customer
+
+
+def sign_in(email: str, password: str, *, now: datetime, days: int, address: str | None, user_agent: str | None) -> str:
+    """Check the password and open a session; return the token for the cookie. Raises SignInRefused."""
+    user = db.session.scalar(select(User).where(func.lower(User.email) == email.strip().lower()))
+    if not password_matches(user.password_hash if user else None, password) or user is None or user.disabled_at:
+        raise SignInRefused("This e-mail address and password do not belong together. Check both and try again.")
+    token = secrets.token_urlsafe(32)
+    first_seat = db.session.scalar(
+        select(Membership.organization_id).where(Membership.user_id == user.id).order_by(Membership.id).limit(1)
+    )
+    db.session.add(
+        UserSession(
+            token_sha256=secret_hash(token),
+            user_id=user.id,
+            organization_id=first_seat,
+            created_at=now,
+            last_seen_at=now,
+            expires_at=now + timedelta(days=days),
+            address=address,
+            user_agent=(user_agent or "")[:200],
+        )
+    )
+    audit.record("signed in", subject="user", subject_id=user.id, organization_id=None)
+    return token
+
+
+def identity_of(token: str, *, now: datetime) -> Identity | None:
+    """Who holds this session token; None if it is unknown, has ended or expired, or the user is disabled."""
+    found = db.session.execute(
+        select(UserSession, User)
+        .join(User, User.id == UserSession.user_id)
+        .where(UserSession.token_sha256 == secret_hash(token))
+    ).one_or_none()
+    if found is None:
+        return None
+    session, user = found
+    if session.expires_at <= now or user.disabled_at is not None:
+        return None
+    rows = db.session.execute(
+        select(Organization.id, Organization.slug, Organization.name, Organization.currency, Membership.role)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .where(Membership.user_id == user.id, Organization.status != "closed")
+        .order_by(Organization.name)
+    )
+    seats = tuple(Seat(*row) for row in rows)
+    seat = next((each for each in seats if each.organization_id == session.organization_id), None)
+    return Identity(
+        user.id,
+        user.name,
+        user.email,
+        user.theme,
+        user.staff_role,
+        seats,
+        seat or (seats[0] if seats else None),
+    )
+
+
+def choose_organization(token: str, slug: str, identity: Identity) -> None:
+    """Switch a session to another of the user's organizations. Raises NotFound for any other."""
+    seat = next((each for each in identity.seats if each.slug == slug), None)
+    if seat is None:
+        raise NotFound("There is no such organization.")
+    db.session.execute(
+        update(UserSession)
+        .where(UserSession.token_sha256 == secret_hash(token))
+        .values(organization_id=seat.organization_id)
+    )
+
+
+def choose_theme(user_id: int, theme: str) -> None:
+    """Remember whether a person wants light or dark pages, or as the system says."""
+    db.session.execute(update(User).where(User.id == user_id).values(theme=theme))
+
+
+def sign_out(token: str) -> None:
+    """End the session; its cookie is worth nothing afterwards, wherever a copy of it may be."""
+    db.session.execute(delete(UserSession).where(UserSession.token_sha256 == secret_hash(token)))

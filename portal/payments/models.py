@@ -1,0 +1,58 @@
+"""Tables of getting paid: the journal of calls to Stripe, and the events that Stripe sent."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Integer
+
+from portal.infra.db import Numbered, db
+
+
+class StripeCall(Numbered, db.Model):
+    """One call that changes something at Stripe: written before it is made, answered in a transaction of its own.
+
+    `outcome` is null while no answer has come: the call may or may not have worked.
+    """
+
+    __tablename__ = "stripe_calls"
+    __table_args__ = (
+        UniqueConstraint("subject", "step", "generation"),
+        Index("ix_stripe_calls_organization_id", "organization_id"),
+        Index("ix_stripe_calls_invoice_id", "invoice_id"),
+        CheckConstraint("outcome IN ('ok', 'unknown', 'refused')", name="outcome_known"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    subject: Mapped[UUID]
+    step: Mapped[str]
+    generation: Mapped[int] = mapped_column(Integer)
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    first_attempt_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    last_attempt_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    outcome: Mapped[str | None]
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    error: Mapped[str | None]
+
+
+class StripeEvent(Numbered, db.Model):
+    """A webhook event as it came; its id makes it count once. It only says "look again" at an object."""
+
+    __tablename__ = "stripe_events"
+    __table_args__ = (CheckConstraint("state IN ('stored', 'applied', 'ignored')", name="state_known"),)
+
+    event_id: Mapped[str] = mapped_column(unique=True)
+    type: Mapped[str]
+    livemode: Mapped[bool]
+    object_id: Mapped[str | None]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    received_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    state: Mapped[str] = mapped_column(server_default="stored")
+    applied_at: Mapped[datetime | None]
+    note: Mapped[str | None]

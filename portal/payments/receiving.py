@@ -1,0 +1,85 @@
+"""Webhooks: store, answer, apply. An event only says "look again": the invoice is re-read at Stripe.
+
+So order does not matter, duplicates do nothing, and an old event cannot bring back an old state.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from portal.infra import clock, outbox
+from portal.infra.db import db
+from portal.infra.outbox import GiveUp, Lease, RetryLater
+from portal.invoicing.models import Invoice
+from portal.payments import gateway, journal
+from portal.payments.models import StripeEvent
+from portal.payments.settling import take_over
+
+APPLY = "apply_stripe_event"
+
+
+def store_event(event: dict[str, Any]) -> bool:
+    """Keep an event and have it applied, in the current transaction. Idempotent by its id; says if it was new."""
+    item = event.get("data", {}).get("object", {}) if isinstance(event.get("data"), dict) else {}
+    row_id = db.session.scalar(
+        insert(StripeEvent)
+        .values(
+            event_id=event["id"],
+            type=event["type"],
+            livemode=bool(event.get("livemode")),
+            object_id=item.get("id") if isinstance(item, dict) else None,
+            payload=event,
+        )
+        .on_conflict_do_nothing()
+        .returning(StripeEvent.id)
+    )
+    if row_id is None:
+        return False
+    outbox.enqueue(APPLY, dedupe_key=event["id"], organization_id=None, stripe_event_id=row_id)
+    return True
+
+
+@outbox.handles(APPLY)
+def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
+    """Look again at the invoice that an event names. Idempotent; events of foreign objects are ignored."""
+    with lease.transaction():
+        event = db.session.get_one(StripeEvent, stripe_event_id)
+        if event.state != "stored":
+            return
+        invoice_id = _invoice_of(event) if event.type.startswith("invoice.") else None
+        stripe_id, event_type = event.object_id, event.type
+        if invoice_id is None or stripe_id is None:
+            event.state, event.note = "ignored", "not about an invoice of ours"
+            return
+    try:
+        theirs = gateway.read_invoice(stripe_id)
+    except (gateway.OutcomeUnknown, gateway.Busy) as error:
+        raise RetryLater(str(error), seconds=journal.UNKNOWN_SECONDS) from error
+    except gateway.Refused as error:
+        with lease.transaction():
+            event = db.session.get_one(StripeEvent, stripe_event_id)
+            event.state, event.note = "ignored", str(error)
+        raise GiveUp(str(error)) from error
+    with lease.transaction():
+        now = clock.now()
+        take_over(invoice_id, theirs, now=now, event_type=event_type)
+        event = db.session.get_one(StripeEvent, stripe_event_id)
+        event.state, event.applied_at = "applied", now
+
+
+def _invoice_of(event: StripeEvent) -> int | None:
+    """The invoice that an event is about: by Stripe's id, or by our id in its metadata if ours was not saved yet."""
+    item = event.payload.get("data", {}).get("object", {})
+    named = (item.get("metadata") or {}).get("invoice_id")
+    conditions = [Invoice.stripe_id == event.object_id]
+    try:
+        conditions.append(Invoice.public_id == UUID(str(named)))
+    except ValueError:
+        pass
+    return db.session.scalar(
+        select(Invoice.id).where(
+            or_(*conditions), or_(Invoice.stripe_id.is_(None), Invoice.stripe_id == event.object_id)
+        )
+    )

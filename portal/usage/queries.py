@@ -1,0 +1,172 @@
+"""Reads of usage: from daily rollups only, never from raw events (but for the list of recent events itself)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy import func, select, text
+
+from portal.catalog.models import Meter
+from portal.core.periods import Month
+from portal.infra.db import db
+from portal.usage.models import UsageDaily, UsageEvent
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesQuantity:
+    """What one series came to within one segment of a period."""
+
+    series_id: int
+    meter_id: int
+    meter_code: str
+    meter_name: str
+    product: str
+    unit: str
+    dimensions: Mapping[str, str]
+    segment_start: date
+    quantity: Decimal
+    events: int
+
+
+# One text for what is used and for what an invoice has frozen: the same columns, so the same figures.
+_BY_SERIES = """
+    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name, meters.product,
+           meters.unit, usage_series.dimensions, used.segment_start, used.quantity, used.events
+    FROM (
+        SELECT series_id, meter_id,
+               (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
+               sum(quantity) AS quantity, sum(events) AS events
+        FROM {source}
+        WHERE organization_id = :organization_id AND day >= :first AND day <= :last
+        GROUP BY series_id, meter_id, segment_start
+    ) AS used
+    JOIN usage_series USING (series_id, meter_id)
+    JOIN meters ON meters.id = used.meter_id
+    WHERE usage_series.organization_id = :organization_id
+    ORDER BY meters.product, meters.name, used.series_id, used.segment_start
+"""
+_USED = text(_BY_SERIES.format(source="usage_daily"))
+_FROZEN = text(_BY_SERIES.format(source="(SELECT * FROM billed_usage WHERE invoice_id = :invoice_id) AS frozen"))
+
+
+def usage_by_series(
+    organization_id: int, month: Month, *, cuts: Sequence[date] = (), frozen_invoice_id: int | None = None
+) -> list[SeriesQuantity]:
+    """What every series of an organization came to in a month, cut into segments at the given days.
+
+    With `frozen_invoice_id`: what that invoice has frozen of it.
+    """
+    rows = db.session.execute(
+        _USED if frozen_invoice_id is None else _FROZEN,
+        {
+            "organization_id": organization_id,
+            **({} if frozen_invoice_id is None else {"invoice_id": frozen_invoice_id}),
+            "first": month.first_day,
+            "last": month.last_day,
+            "cuts": [month.first_day, *cuts],
+        },
+    )
+    return [SeriesQuantity(**{**row._mapping, "events": int(row.events)}) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterDay:
+    """What one meter came to on one day."""
+
+    day: date
+    meter_id: int
+    quantity: Decimal
+
+
+def usage_by_day(organization_id: int, month: Month) -> list[MeterDay]:
+    """What every meter of an organization came to on every day of a month that has usage."""
+    rows = db.session.execute(
+        select(UsageDaily.day, UsageDaily.meter_id, func.sum(UsageDaily.quantity))
+        .where(
+            UsageDaily.organization_id == organization_id,
+            UsageDaily.day.between(month.first_day, month.last_day),
+        )
+        .group_by(UsageDaily.day, UsageDaily.meter_id)
+        .order_by(UsageDaily.day)
+    )
+    return [MeterDay(*row) for row in rows]
+
+
+def usage_by_series_day(organization_id: int, month: Month) -> list[tuple[date, int, int, Decimal]]:
+    """(day, series, meter, quantity) of a month, in key order: what a finalized invoice freezes as billed."""
+    rows = db.session.execute(
+        select(UsageDaily.day, UsageDaily.series_id, UsageDaily.meter_id, UsageDaily.quantity)
+        .where(
+            UsageDaily.organization_id == organization_id,
+            UsageDaily.day.between(month.first_day, month.last_day),
+        )
+        .order_by(UsageDaily.day, UsageDaily.series_id)
+    )
+    return [(row.day, row.series_id, row.meter_id, row.quantity) for row in rows]
+
+
+def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:
+    """When usage of a month was last heard of; None if it has none yet."""
+    return db.session.scalar(
+        select(func.max(UsageDaily.updated_at)).where(
+            UsageDaily.organization_id == organization_id,
+            UsageDaily.day.between(month.first_day, month.last_day),
+        )
+    )
+
+
+def meters_of(ids: set[int]) -> dict[int, Meter]:
+    """Meters by their inner ids."""
+    return {meter.id: meter for meter in db.session.scalars(select(Meter).where(Meter.id.in_(ids)))}
+
+
+def daily_of_series(organization_id: int, series_ids: Sequence[int], month: Month) -> list[tuple[date, Decimal]]:
+    """The days of some series within a month: the picture under an explained line."""
+    rows = db.session.execute(
+        select(UsageDaily.day, func.sum(UsageDaily.quantity))
+        .where(
+            UsageDaily.organization_id == organization_id,
+            UsageDaily.series_id.in_(series_ids),
+            UsageDaily.day.between(month.first_day, month.last_day),
+        )
+        .group_by(UsageDaily.day)
+        .order_by(UsageDaily.day)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def recount_differences(limit: int = 20) -> list[tuple[int, date, int]]:
+    """Rollups that are not the sum of their events: (organization, day, series). Empty when all is well."""
+    recounted = (
+        select(
+            UsageEvent.organization_id,
+            func.date(func.timezone("UTC", UsageEvent.occurred_at)).label("day"),
+            UsageEvent.series_id,
+            func.sum(UsageEvent.quantity).label("quantity"),
+            func.count().label("events"),
+        )
+        .group_by("organization_id", "day", UsageEvent.series_id)
+        .subquery()
+    )
+    joined = recounted.join(
+        UsageDaily,
+        (UsageDaily.organization_id == recounted.c.organization_id)
+        & (UsageDaily.day == recounted.c.day)
+        & (UsageDaily.series_id == recounted.c.series_id),
+        full=True,
+    )
+    rows = db.session.execute(
+        select(
+            func.coalesce(UsageDaily.organization_id, recounted.c.organization_id),
+            func.coalesce(UsageDaily.day, recounted.c.day),
+            func.coalesce(UsageDaily.series_id, recounted.c.series_id),
+        )
+        .select_from(joined)
+        .where(
+            UsageDaily.quantity.is_distinct_from(recounted.c.quantity)
+            | UsageDaily.events.is_distinct_from(recounted.c.events)
+        )
+        .limit(limit)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
