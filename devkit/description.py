@@ -18,9 +18,7 @@ def credentials_file(folder: DataFolder) -> Path:
     return path
 
 
-def write_description(
-    folder: DataFolder, settings: Mapping[str, str], addresses: Addresses
-) -> dict[str, Any]:
+def write_description(folder: DataFolder, settings: Mapping[str, str], addresses: Addresses) -> dict[str, Any]:
     """Write the file anew, with the process numbers of now, and return what it says."""
     description = {
         "portal_url": addresses.portal_url,
@@ -39,6 +37,13 @@ def write_description(
     }
     write_private_json(folder.path / FILE, description)
     return description
+
+
+def forget_processes(folder: DataFolder) -> None:
+    """After a stop: the numbers may soon belong to other programs."""
+    description = read_description(folder.path)
+    if description is not None:
+        write_private_json(folder.path / FILE, description | {"pids": {}})
 
 
 def read_description(path: Path) -> dict[str, Any] | None:

@@ -35,9 +35,7 @@ def webhook_secret(folder: DataFolder) -> str:
     return f"whsec_{folder.secret('webhook_secret')}"
 
 
-def portal_settings(
-    folder: DataFolder, servers: Servers, addresses: Addresses, *, hold_seconds: int
-) -> dict[str, str]:
+def portal_settings(folder: DataFolder, servers: Servers, addresses: Addresses, *, hold_seconds: int) -> dict[str, str]:
     """The variables the portal reads, and nothing else."""
     return {
         "DATABASE_URL": servers.database_url,
@@ -62,7 +60,5 @@ def process_environment(settings: Mapping[str, str]) -> dict[str, str]:
         filter(None, [os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST, "localhost"])
     )
     if sys.platform == "darwin":
-        environment["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = (
-            "YES"  # RQ forks; macOS ends such a child otherwise
-        )
+        environment["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"  # RQ forks; macOS ends such a child otherwise
     return environment

@@ -47,12 +47,8 @@ class DataFolder:
         path.mkdir(parents=True, exist_ok=True)
         if not (path / MARKER).exists():
             if any(path.iterdir()):
-                raise Refusal(
-                    f"{path} is not empty and was not made by this program; choose another with --data."
-                )
-            (path / MARKER).write_text(
-                "Made by dev.py; `dev.py demo --fresh` may delete everything in here.\n"
-            )
+                raise Refusal(f"{path} is not empty and was not made by this program; choose another with --data.")
+            (path / MARKER).write_text("Made by dev.py; `dev.py demo --fresh` may delete everything in here.\n")
         folder = cls(path, _lock(path))
         folder.reaped = folder.processes.reap()
         return folder
@@ -166,7 +162,5 @@ def _lock(path: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise FolderInUse(
-            f"{path} is in use by another run; stop that one first, or choose another folder."
-        ) from None
+        raise FolderInUse(f"{path} is in use by another run; stop that one first, or choose another folder.") from None
     return lock

@@ -84,18 +84,14 @@ class _Reader(HTMLParser):
             self._open = "button"
         elif tag == "input" and given.get("type") == "submit":
             self._form.buttons.append(Button(given.get("value", ""), name, given.get("value", "")))
-        elif (
-            tag == "input" and name and (given.get("type") not in ("checkbox", "radio") or "checked" in given)
-        ):
+        elif tag == "input" and name and (given.get("type") not in ("checkbox", "radio") or "checked" in given):
             self._form.fields[name] = given.get("value", "")
         elif tag == "textarea" and name:
             self._form.fields[name] = ""
             self._open, self._field = "textarea", name
         elif tag == "select" and name:
             self._field = name
-        elif (
-            tag == "option" and self._field and ("selected" in given or self._field not in self._form.fields)
-        ):
+        elif tag == "option" and self._field and ("selected" in given or self._field not in self._form.fields):
             self._form.fields[self._field] = given.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
@@ -136,9 +132,7 @@ class Page:
             path = urllib.parse.urlsplit(urllib.parse.urljoin(self.url, form.action)).path
             if path.endswith(action) and form.button(button):
                 return form
-        raise NotOnPage(
-            f"no form {action or button!r} on {self.url} ({self.status}); it says: {self.text[:300]}"
-        )
+        raise NotOnPage(f"no form {action or button!r} on {self.url} ({self.status}); it says: {self.text[:300]}")
 
     def link(self, *, start: str) -> Link | None:
         """The first link whose address starts so."""
@@ -158,9 +152,7 @@ class FormBrowser:
         """Follow an address, relative to the site."""
         return self._ask(urllib.request.Request(urllib.parse.urljoin(self._base_url, address)))
 
-    def submit(
-        self, page: Page, form: Form, values: Mapping[str, str] | None = None, *, button: str = ""
-    ) -> Page:
+    def submit(self, page: Page, form: Form, values: Mapping[str, str] | None = None, *, button: str = "") -> Page:
         """Fill in a form of a page, keep what it holds besides, and press a button of it."""
         unknown = set(values or {}) - set(form.fields)
         if unknown:

@@ -17,9 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 60
 
 
-def flask_program(
-    name: str, words: Sequence[str], settings: Mapping[str, str], *, quiet: bool = True
-) -> Program:
+def flask_program(name: str, words: Sequence[str], settings: Mapping[str, str], *, quiet: bool = True) -> Program:
     """`flask WORDS` as a child."""
     return Program(
         name=name,
@@ -30,15 +28,12 @@ def flask_program(
     )
 
 
-def run_flask(
-    processes: Processes, name: str, words: Sequence[str], settings: Mapping[str, str], **how: bool
-) -> None:
+def run_flask(processes: Processes, name: str, words: Sequence[str], settings: Mapping[str, str], **how: bool) -> None:
     """Run a CLI command to its end. Raises Refusal with its last words if it fails."""
     exit_code = processes.run(flask_program(name, words, settings, **how))
     if exit_code:
-        raise Refusal(
-            f"flask {' '.join(words[:2])} failed (exit code {exit_code}).\n{processes.last_words(name, 25)}"
-        )
+        last_words = processes.last_words(name, 25)
+        raise Refusal(f"`flask {' '.join(words)}` failed (exit code {exit_code}).\n{last_words}".rstrip())
 
 
 def start_sandbox(folder: DataFolder, settings: Mapping[str, str], addresses: Addresses) -> None:
@@ -106,9 +101,7 @@ def wait_until_healthy(url: str, name: str, processes: Processes) -> None:
             return
         except OSError:  # refused, timed out, or an HTTP status that is no success
             time.sleep(0.1)
-    raise Refusal(
-        f"{name} did not come up at {url}; the end of its log says:\n{processes.last_words(name, 25)}"
-    )
+    raise Refusal(f"{name} did not come up at {url}; the end of its log says:\n{processes.last_words(name, 25)}")
 
 
 def stop_on_signals() -> None:

@@ -24,9 +24,7 @@ def require_free(port: int, *, option: str = "--port") -> None:
     if reason is None:
         return
     if reason == errno.EACCES:
-        raise Refusal(
-            f"Port {port} may not be used by this account; choose one above 1023, e.g. {option} 5081."
-        )
+        raise Refusal(f"Port {port} may not be used by this account; choose one above 1023, e.g. {option} 5081.")
     who = listener_on(port)
     raise Refusal(
         f"Port {port} is in use{f' by {who}' if who else ' by another program'}; "

@@ -116,9 +116,7 @@ def _public_name(folder: Path) -> str:
     return f"billing-portal-data-{os.geteuid()}-{digest}"
 
 
-def _make_cluster(
-    home: Path, cluster: Path, processes: Processes, password: str, *, throw_away: bool
-) -> None:
+def _make_cluster(home: Path, cluster: Path, processes: Processes, password: str, *, throw_away: bool) -> None:
     """Run initdb beside the final place, so that an interrupted one is never taken for a cluster."""
     part = home / "cluster.part"
     shutil.rmtree(part, ignore_errors=True)

@@ -17,6 +17,8 @@ from typing import Any
 
 from devkit.system import ProcessIdentity, descendants
 
+# Python complains about a running child whose object is forgotten; these are left running on purpose.
+_OUTLIVING: list["subprocess.Popen[bytes]"] = []
 KILL_SECONDS = 1.0  # the system takes a moment to end even what cannot refuse
 
 
@@ -97,12 +99,15 @@ class Processes:
         for name in reversed(list(self.children)):
             self.stop(name)
 
+    def leave_running(self) -> None:
+        """Let the children outlive this process; whoever owns the folder reaps them."""
+        _OUTLIVING.extend(child.popen for child in self.children.values())
+        self.children.clear()
+
     def reap(self) -> list[str]:
         """End what an earlier run of this folder left behind; return the names of what was still alive."""
         reaped = []
-        for record in sorted(
-            self._records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True
-        ):
+        for record in sorted(self._records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
             try:
                 left = json.loads(record.read_text())
                 identity = ProcessIdentity(**left["process"])

@@ -34,9 +34,7 @@ def start_servers(folder: DataFolder, *, throw_away: bool = False) -> Servers:
     redis_url = os.environ.get("REDIS_URL")
     redis_is_ours = not redis_url
     if not redis_url:
-        redis = start_redis(
-            folder.path, folder.processes, throw_away=throw_away, preferred_port=folder.port("redis")
-        )
+        redis = start_redis(folder.path, folder.processes, throw_away=throw_away, preferred_port=folder.port("redis"))
         folder.remember_port("redis", redis.port)
         redis_url = redis.url
     return Servers(database_url, redis_url, superuser_url, redis_is_ours)

@@ -74,9 +74,7 @@ class _Walk:
     def _sign_in(self, email: str) -> FormBrowser:
         browser = FormBrowser(self._portal_url)
         page = browser.open("/sign-in")
-        page = browser.submit(
-            page, page.form(action="/sign-in"), {"email": email, "password": self._passwords[email]}
-        )
+        page = browser.submit(page, page.form(action="/sign-in"), {"email": email, "password": self._passwords[email]})
         _require(
             page.status == 200 and not page.url.endswith("/sign-in"),
             f"{email} signed in and is at {page.url}",
@@ -121,9 +119,7 @@ class _Walk:
         _require(page.status == 200, f"the admin finalized; the page shows {_state(page)}")
 
     def _wait_for_pay_link(self, customer: FormBrowser) -> str:
-        page = _wait(
-            lambda: customer.open(self._invoice_path), lambda page: bool(page.link(start=self._sandbox_url))
-        )
+        page = _wait(lambda: customer.open(self._invoice_path), lambda page: bool(page.link(start=self._sandbox_url)))
         link = page.link(start=self._sandbox_url)
         if link is None:
             raise WalkFailed(f"no Pay link after {WAIT_SECONDS} s; the invoice page says: {page.text[:400]}")
@@ -138,17 +134,11 @@ class _Walk:
 
     def _compare(self, total: int) -> None:
         _, ledger = call_json(f"{self._sandbox_url}/_ctl/ledger")
-        ours = [
-            entry
-            for entry in ledger["invoices"]
-            if entry["metadata"].get("invoice_id") == self._smoke["invoice"]
-        ]
+        ours = [entry for entry in ledger["invoices"] if entry["metadata"].get("invoice_id") == self._smoke["invoice"]]
         _require(len(ours) == 1, f"the sandbox's ledger holds the invoice {len(ours)} time(s)")
         theirs = ours[0]
         _require(theirs["status"] == "paid", f"the sandbox's ledger says {theirs['status']}")
-        _require(
-            theirs["total"] == total, f"the total is {total} here and {theirs['total']} there, in minor units"
-        )
+        _require(theirs["total"] == total, f"the total is {total} here and {theirs['total']} there, in minor units")
 
 
 def _wait(look: Callable[[], Page], enough: Callable[[Page], bool]) -> Page:

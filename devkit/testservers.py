@@ -60,10 +60,10 @@ def join_run(path: Path) -> TestRun:
         if known is not None:
             return TestRun(Servers(**known["servers"]), known["filled_by_migrations"])
         folder = DataFolder(path)
-        servers = start_servers(folder, throw_away=True)
-        template_url = make_database(servers.database_url, TEMPLATE)
-        migrate(folder, template_url, servers.redis_url)
-        run = TestRun(servers, sorted(_filled_tables(template_url)))
+        try:
+            run = _boot(folder)
+        finally:
+            folder.processes.leave_running()
         write_private_json(path / "run.json", asdict(run))
         return run
 
@@ -180,6 +180,13 @@ def crashable_servers() -> Iterator[CrashableServers]:
         database_url = make_database(servers.database_url, "portal_crash_test")
         migrate(folder, database_url, servers.redis_url)
         yield CrashableServers(folder, servers, database_url)
+
+
+def _boot(folder: DataFolder) -> TestRun:
+    servers = start_servers(folder, throw_away=True)
+    template_url = make_database(servers.database_url, TEMPLATE)
+    migrate(folder, template_url, servers.redis_url)
+    return TestRun(servers, sorted(_filled_tables(template_url)))
 
 
 def _filled_tables(database_url: str) -> list[str]:

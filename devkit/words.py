@@ -18,11 +18,13 @@ def say(text: str = "", *, to: TextIO | None = None) -> None:
 
 
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """Say what is being done, then tick it with the seconds it took."""
+def step(title: str, *, talks: bool = False) -> Iterator[None]:
+    """Say what is being done, then tick it with the seconds it took; a step that talks has lines of its own between."""
     started = time.monotonic()
     back = ""
-    if sys.stdout.isatty():
+    if talks:
+        say(f"  … {title}")
+    elif sys.stdout.isatty():
         _write(f"  … {title}", sys.stdout)
         back = "\r"
     try:

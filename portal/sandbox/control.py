@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from . import customers, dashboard, ledger, seeding, settling
 from .api import Api
 from .errors import StripeError
-from .events import caused_by
+from .events import caused_by, emit
 from .webhooks import MODES
 
 
@@ -69,12 +69,13 @@ def make_blueprint(api: Api) -> Blueprint:
 
     @control.post("/webhooks")
     def set_webhooks() -> Response:
-        body = _body("mode", "url", "secret", "signature_offset_seconds")
+        body = _body("mode", "url", "secret", "signature_offset_seconds", "api_version")
         if "mode" in body:
             mode, _, argument = str(body["mode"]).partition(":")
             if mode not in MODES:
                 raise StripeError(f"mode must be one of {', '.join(MODES)}")
             deliverer.mode, deliverer.delay_seconds = mode, float(argument or 0)
+        store.api_version = body.get("api_version", store.api_version)
         deliverer.url = body.get("url", deliverer.url)
         deliverer.secret = body.get("secret", deliverer.secret)
         deliverer.signature_offset_seconds = int(
@@ -85,6 +86,17 @@ def make_blueprint(api: Api) -> Blueprint:
     @control.post("/webhooks/redeliver")
     def redeliver() -> Response:
         return jsonify(redelivered=deliverer.redeliver(_body("events").get("events")))
+
+    @control.post("/events")
+    def send_event() -> Response:
+        body = _body("type", "object", "livemode", "account")
+        if not isinstance(body.get("type"), str) or not isinstance(body.get("object"), dict):
+            raise StripeError("An event needs a type and an object.")
+        extra = {name: body[name] for name in ("livemode", "account") if name in body}
+        with store.lock:
+            event = emit(store, body["type"], body["object"], **extra)
+            deliverer.take_new()
+        return jsonify(event=event)
 
     @control.post("/customers/<id>")
     def set_card(id: str) -> Response:
@@ -123,6 +135,7 @@ def make_blueprint(api: Api) -> Blueprint:
         with store.lock:
             store.clear()
             store.clock.offset = 0
+            store.api_version = None
         return jsonify(reset=True)
 
     @control.get("/ledger")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from . import customers, invoices, lines, settling
+from .cards import CARDS
 from .errors import StripeError
 from .events import emit
 from .rendering import render
@@ -34,6 +35,8 @@ def act(store: Store, body: dict[str, Any]) -> Json:
 
 
 def _pay(store: Store, id: str, outcome: str) -> Json:
+    if outcome not in CARDS:
+        raise StripeError(f"outcome must be one of {', '.join(CARDS)}", param="outcome")
     invoice = existing(store, id)
     settling.attempt(store, invoice, outcome)
     return render(store, invoice)

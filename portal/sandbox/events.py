@@ -1,11 +1,12 @@
 """Events: what Stripe says happened. Whoever changes the state emits them here."""
 
-import copy
+import json
 import threading
 from typing import Any
 
 from .errors import no_such
 from .lists import newest_first, page, within
+from .packing import pack, unpack
 from .shapes import EXPAND, PAGE, boolean, moments, text
 from .store import Json, Store, new_id
 
@@ -23,31 +24,44 @@ def caused_by(request_id: str | None, key: str | None) -> None:
     _cause.request = {"id": request_id, "idempotency_key": key}
 
 
-def emit(store: Store, type: str, subject: Json) -> Json:
-    """Record an event with a snapshot of its subject, ready to be delivered."""
+def emit(store: Store, type: str, subject: Json, **fields: Any) -> str:
+    """Record an event with a snapshot of its subject, ready to be delivered; return its id."""
     id = new_id("evt")
     event: Json = {
         "id": id,
         "object": "event",
-        "api_version": API_VERSION,
+        "api_version": store.api_version or API_VERSION,
         "created": store.clock.now(),
-        "data": {"object": copy.deepcopy(subject)},
+        "data": pack(json.dumps({"object": subject}).encode()),
         "livemode": False,
         "pending_webhooks": 1,
         "request": getattr(_cause, "request", {"id": None, "idempotency_key": None}),
         "type": type,
+        **fields,
     }
     store.events[id] = event
-    store.deliveries[id] = {"state": "new", "attempts": 0, "last_status": None, "last_error": None}
+    store.deliveries[id] = {
+        "object": subject.get("id"),
+        "state": "new",
+        "attempts": 0,
+        "last_status": None,
+        "last_error": None,
+    }
     store.touch()
-    return event
+    return id
+
+
+def shown(store: Store, id: str) -> Json:
+    """The event as Stripe answers and delivers it."""
+    event = store.events[id]
+    return {**event, "data": json.loads(unpack(event["data"]))}
 
 
 def retrieve(store: Store, params: dict[str, Any], id: str) -> Json:
     """One event by its id."""
     if id not in store.events:
         raise no_such("event", id)
-    return store.events[id]
+    return shown(store, id)
 
 
 def list_all(store: Store, params: dict[str, Any]) -> Json:
@@ -60,7 +74,9 @@ def list_all(store: Store, params: dict[str, Any]) -> Json:
         and within(event["created"], params.get("created"))
         and params.get("delivery_success") in (None, store.deliveries[event["id"]]["state"] == "delivered")
     ]
-    return page(newest_first(rows), params, "/v1/events", "event")
+    found = page(newest_first(rows), params, "/v1/events", "event")
+    found["data"] = [shown(store, event["id"]) for event in found["data"]]
+    return found
 
 
 def _matches(type: str, pattern: str) -> bool:

@@ -17,6 +17,8 @@ MODES = {
     "429": "edge",
     "lock_timeout": "edge",
     "html_502": "edge",
+    "400": "edge",
+    "redirect": "edge",
     "timeout_before": "edge",
     "500_before": "before",
     "slow": "before",
@@ -29,7 +31,7 @@ MODES = {
     "wrong_total": "wire",
     "missing_field": "wire",
 }
-_NEED_ARGUMENT = {"slow": float, "cut_after": int, "missing_field": str}
+_NEED_ARGUMENT = {"slow": float, "redirect": str, "cut_after": int, "missing_field": str}
 
 
 @dataclass
@@ -58,9 +60,11 @@ class Fault:
             raise StripeError(f"mode must be one of {', '.join(MODES)}")
         if reader := _NEED_ARGUMENT.get(self.name):
             try:
-                reader(self.argument or "-")
+                usable = bool(self.argument) and reader(self.argument) is not None
             except ValueError:
-                raise StripeError(f"mode {self.name} needs an argument, as in {self.name}:2") from None
+                usable = False
+            if not usable:
+                raise StripeError(f"mode {self.name} needs an argument behind a colon")
 
     @property
     def name(self) -> str:
@@ -146,6 +150,10 @@ def refusal(fault: Fault) -> Answer:
         return rate_limited().answer()
     if fault.name == "lock_timeout":
         return lock_timeout().answer()
+    if fault.name == "400":
+        return StripeError("This request was refused on request.", param="sandbox").answer()
+    if fault.name == "redirect":
+        return Answer(302, b"", {"Location": fault.argument}, "text/html")
     return bad_gateway()
 
 

@@ -1,9 +1,9 @@
 """Stripe's v1 idempotency: a key is executed once, and its answer is repeated for 24 hours."""
 
-import base64
 import threading
 
 from .errors import Answer, StripeError
+from .packing import pack, unpack
 from .store import Store
 
 REMEMBERED_SECONDS = 24 * 3600
@@ -32,7 +32,7 @@ class Keys:
                 _refuse_other_request(key, known["path"], known["fingerprint"], path, fingerprint)
                 return Answer(
                     known["status"],
-                    base64.b64decode(known["body"]),
+                    unpack(known["body"]),
                     {
                         **known["headers"],
                         "Idempotent-Replayed": "true",
@@ -61,7 +61,7 @@ class Keys:
                 "request_id": request_id,
                 "status": answer.status,
                 "headers": answer.headers,
-                "body": base64.b64encode(answer.body).decode(),
+                "body": pack(answer.body),
                 "created": self._store.clock.now(),
             }
 

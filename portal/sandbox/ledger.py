@@ -17,7 +17,6 @@ def whole(store: Store, faults: list[Json]) -> Json:
             {
                 "id": id,
                 "type": event["type"],
-                "object": event["data"]["object"]["id"],
                 "created": event["created"],
                 **store.deliveries[id],
             }

@@ -74,6 +74,7 @@ def _derived(given: Json, status: str, total: int, now: int) -> Json:
         "amount_paid": paid,
         "amount_remaining": 0 if status == "paid" else due - paid,
         "attempted": status == "paid" or bool(given.get("attempt_count")),
+        "number": f"{given['id'].removeprefix('in_')[-12:].upper()}-0001" if status != "draft" else None,
         "collection_method": "send_invoice" if given.get("due_date") else "charge_automatically",
         "ending_balance": None if status == "draft" else 0,
         "period_start": created,

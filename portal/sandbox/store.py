@@ -25,6 +25,8 @@ class Store:
         self.lock = threading.RLock()
         self.clock = Clock()
         self.changes = 0
+        # The version that events carry from now on; None is the one the library pins.
+        self.api_version: str | None = None
         self.clear()
 
     def clear(self) -> None:

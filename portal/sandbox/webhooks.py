@@ -10,6 +10,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from . import events
 from .store import Json, Store
 
 RETRY_SECONDS = (1, 2, 5, 10, 20, 30, 60, 60)
@@ -126,10 +127,9 @@ class Deliverer:
 
     def _deliver(self, id: str) -> None:
         with self._store.lock:
-            event = self._store.events.get(id)
-            if event is None:
+            if id not in self._store.events:
                 return
-            body = json.dumps(event, indent=2).encode()
+            body = json.dumps(events.shown(self._store, id), indent=2).encode()
         status, error = self._post(body)
         delivered = status is not None and 200 <= status < 300
         with self._store.lock:
@@ -140,7 +140,7 @@ class Deliverer:
             delivery.update(last_status=status, last_error=error)
             if delivered:
                 delivery["state"] = "delivered"
-                event["pending_webhooks"] = 0
+                self._store.events[id]["pending_webhooks"] = 0
             elif delivery["state"] != "delivered":
                 self._try_again(id, delivery)
             self._store.touch()

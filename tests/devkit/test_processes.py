@@ -32,9 +32,7 @@ def sleeper(name: str = "sleeper", **how: object) -> Program:
 
 def leave_record(folder: Path, identity: ProcessIdentity) -> Path:
     record = folder / "pids" / "left.json"
-    record.write_text(
-        json.dumps({"process": asdict(identity), "stop_signal": int(signal.SIGTERM), "grace_seconds": 1})
-    )
+    record.write_text(json.dumps({"process": asdict(identity), "stop_signal": int(signal.SIGTERM), "grace_seconds": 1}))
     return record
 
 

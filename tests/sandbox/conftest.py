@@ -1,5 +1,6 @@
 """A sandbox on a free port, a client of the real library, and a small receiver of webhooks."""
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -23,12 +24,10 @@ class Running:
 
     url: str
 
-    def client(
-        self, *, timeout: float = 10, retries: int = 0, key: str = "sk_test_sandbox"
-    ) -> stripe.StripeClient:
-        http = stripe.RequestsClient(timeout=timeout)
+    def client(self, *, timeout: float = 10, retries: int = 0, key: str = "sk_test_sandbox") -> stripe.StripeClient:
+        requests = stripe.RequestsClient(timeout=timeout)
         return stripe.StripeClient(
-            key, base_addresses={"api": self.url}, http_client=http, max_network_retries=retries
+            key, base_addresses={"api": self.url}, http_client=requests, max_network_retries=retries
         )
 
     def ctl(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
@@ -43,6 +42,14 @@ class Running:
 
     def ledger(self) -> Any:
         return self.ctl("ledger", method="GET")
+
+    def raw(self, method: str, path: str) -> tuple[int, dict[str, str]]:
+        """One call without the library, which follows no redirect."""
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=5)
+        connection.request(method, path, headers={"Authorization": "Bearer sk_test_sandbox"})
+        answer = connection.getresponse()
+        connection.close()
+        return answer.status, dict(answer.headers)
 
     def get(self, path: str) -> tuple[int, str]:
         try:

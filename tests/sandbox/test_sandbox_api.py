@@ -33,9 +33,7 @@ def test_an_unknown_parameter_is_refused(client, params, param):
 
 
 def test_a_nested_unknown_parameter_is_named(client, draft):
-    error = refused(
-        client.v1.invoices.add_lines, draft, {"lines": [{"amount": 1}, {"amount": 1, "price": "x"}]}
-    )
+    error = refused(client.v1.invoices.add_lines, draft, {"lines": [{"amount": 1}, {"amount": 1, "price": "x"}]})
     assert (error.code, error.param) == ("parameter_unknown", "lines[1][price]")
 
 

@@ -30,9 +30,7 @@ def test_a_broken_connection_after_the_work(sandbox, client, mode):
     sandbox.fault("POST /v1/customers", mode)
     with pytest.raises(stripe.APIConnectionError):
         client.v1.customers.create({}, {"idempotency_key": "k1"})
-    assert (
-        client.v1.customers.create({}, {"idempotency_key": "k1"}).id == sandbox.ledger()["customers"][0]["id"]
-    )
+    assert client.v1.customers.create({}, {"idempotency_key": "k1"}).id == sandbox.ledger()["customers"][0]["id"]
     assert len(sandbox.ledger()["customers"]) == 1
 
 
@@ -101,14 +99,10 @@ def test_a_second_writer_waits_for_the_first(sandbox, client, draft):
 
 
 def test_the_dashboard_acts_behind_our_back(sandbox, client, draft):
-    sandbox.ctl(
-        "dashboard", {"action": "edit", "invoice": draft, "add_line": {"amount": 50, "description": "?"}}
-    )
+    sandbox.ctl("dashboard", {"action": "edit", "invoice": draft, "add_line": {"amount": 50, "description": "?"}})
     assert client.v1.invoices.retrieve(draft).total == 1250
     sandbox.ctl("dashboard", {"action": "finalize", "invoice": draft})
-    sandbox.ctl(
-        "dashboard", {"action": "edit", "invoice": draft, "changes": {"currency": "eur"}, "force": True}
-    )
+    sandbox.ctl("dashboard", {"action": "edit", "invoice": draft, "changes": {"currency": "eur"}, "force": True})
     assert client.v1.invoices.retrieve(draft).currency == "eur"
     sandbox.ctl("dashboard", {"action": "void", "invoice": draft})
     assert client.v1.invoices.retrieve(draft).status == "void"
@@ -124,3 +118,11 @@ def test_the_ledger_counts_every_call_of_an_invoice(sandbox, client, draft):
     assert calls[0]["params"]["auto_advance"] == "false"
     counts = sandbox.ledger()["counts"]
     assert (counts["POST /v1/invoices"], counts["POST /v1/invoices/<id>/finalize"]) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["400", "redirect:http://192.0.2.1/elsewhere"])
+def test_a_refusal_or_redirect_does_nothing(sandbox, mode):
+    sandbox.fault("POST /v1/customers", mode)
+    status, headers = sandbox.raw("POST", "/v1/customers")
+    assert (status, headers.get("Location")) == (int(mode) if mode == "400" else 302, mode[9:] or None)
+    assert sandbox.ledger()["customers"] == []

@@ -93,9 +93,7 @@ def test_the_command_serves_and_keeps_its_state_when_terminated(tmp_path):
         "--state",
         str(path),
     ]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
         assert "Stripe sandbox on http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)

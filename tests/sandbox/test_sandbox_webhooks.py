@@ -47,9 +47,7 @@ def test_the_hosted_page_declines_and_asks_for_confirmation(sandbox, client, dra
     assert "declined" in pay(sandbox, draft, "declines")
     assert "Confirm and pay" in pay(sandbox, draft, "requires_action")
     assert client.v1.invoices.retrieve(draft).attempt_count == 2
-    assert (
-        client.v1.events.list({"type": "invoice.payment_*"}).data[0].type == "invoice.payment_action_required"
-    )
+    assert client.v1.events.list({"type": "invoice.payment_*"}).data[0].type == "invoice.payment_action_required"
 
 
 def test_the_hosted_page_links_back_to_this_machine_only(sandbox, client, draft):
@@ -84,9 +82,7 @@ def test_dropped_events_are_listed_and_redelivered(sandbox, receiver, client, dr
     sandbox.ctl("webhooks", {"mode": "drop"})
     client.v1.invoices.finalize_invoice(draft)
     assert states(sandbox)["invoice.finalized"] == "dropped"
-    assert [event.type for event in client.v1.events.list({"delivery_success": False}).data] == [
-        "invoice.finalized"
-    ]
+    assert [event.type for event in client.v1.events.list({"delivery_success": False}).data] == ["invoice.finalized"]
     assert sandbox.ctl("webhooks/redeliver") == {"redelivered": 1}
     assert receiver.events(4)[-1].type == "invoice.finalized"
 
@@ -108,3 +104,11 @@ def test_a_delivery_signed_in_the_past_does_not_verify(sandbox, receiver, client
     client.v1.customers.create({})
     with pytest.raises(stripe.SignatureVerificationError, match="tolerance"):
         receiver.events(1)
+
+
+def test_a_foreign_event_of_another_version_can_be_sent(sandbox, receiver):
+    sandbox.ctl("webhooks", {"api_version": "2020-08-27"})
+    sandbox.ctl("events", {"type": "invoice.paid", "object": {"id": "in_foreign"}, "livemode": True})
+    (event,) = receiver.events(1)
+    assert (event.type, event.livemode, event.api_version) == ("invoice.paid", True, "2020-08-27")
+    assert event.data.object.id == "in_foreign"

@@ -1,0 +1,95 @@
+"""Who is behind a browser's request, and what the route's policy asks of them. One guard for all pages.
+
+Customers act inside their organization (row level security); staff see all organizations.
+"""
+
+from typing import cast
+from urllib.parse import urlsplit
+
+from flask import Response, current_app, g, redirect, request, url_for
+
+from portal.core.errors import NotFound
+from portal.infra import clock
+from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant
+from portal.infra.pages import policy_of
+from portal.organizations.roles import Permission
+from portal.organizations.sessions import Identity, Seat, identity_of
+
+ADMIN = "admin"
+
+
+def cookie_name() -> str:
+    """The session cookie's name; browsers hold a __Host- cookie to HTTPS, this host and the path /."""
+    return "__Host-session" if current_app.config["SESSION_COOKIE_SECURE"] else "portal_session"
+
+
+def guard_page() -> Response | None:
+    """Run before every page: identify, check the policy, take the scope.
+
+    Not signed in: to the sign-in page, and back afterwards. Signed in without the permission: 404, so that a page
+    of staff or of another role looks like none.
+    """
+    identity = identify()
+    needed = policy_of(current_app, request.endpoint or "")
+    if needed == "public":
+        return None
+    if identity is None:
+        return _to_sign_in()
+    for_staff = request.blueprint is not None and request.blueprint.startswith(ADMIN)
+    if for_staff != (identity.staff_role is not None) and needed != "signed in":
+        raise NotFound("There is no such page.")
+    if needed != "signed in" and not identity.may(Permission(needed)):
+        raise NotFound("There is no such page.")
+    if for_staff:
+        act_as(STAFF)
+    elif identity.seat is not None:
+        act_as(tenant(identity.seat.organization_id))
+    return None
+
+
+def identify() -> Identity | None:
+    """Find out who is signed in, from the session cookie; remembered for the request."""
+    if "identity" not in g:
+        g.identity = None
+        token = request.cookies.get(cookie_name())
+        if token:
+            with acting_as(SYSTEM):
+                g.identity = identity_of(token, now=clock.now())
+        if g.identity is not None:
+            g.actor = g.identity.actor
+    return cast(Identity | None, g.identity)
+
+
+def me() -> Identity:
+    """The person behind this request; only after the guard has let them in."""
+    identity = identify()
+    assert identity is not None
+    return identity
+
+
+def my_seat() -> Seat:
+    """The organization that this customer is looking at. Raises NotFound for somebody who has none."""
+    seat = me().seat
+    if seat is None:
+        raise NotFound("You do not belong to an organization yet.")
+    return seat
+
+
+def safe_next(target: str | None) -> str:
+    """A path of our own to go on to after signing in; anything else becomes the start page."""
+    if not target or not target.startswith("/") or target[1:2] in ("/", "\\"):
+        return "/"
+    if any(ord(character) < 32 for character in target) or urlsplit(target).netloc:
+        return "/"
+    return target
+
+
+def _to_sign_in() -> Response:
+    target = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    address = url_for("session.sign_in", next=target)
+    if request.headers.get("HX-Request"):
+        # htmx would put the sign-in page into the middle of the old one.
+        response = Response(status=401)
+        response.headers["HX-Redirect"] = address
+        return response
+    return cast(Response, redirect(address, 303))
