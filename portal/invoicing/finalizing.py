@@ -136,31 +136,41 @@ def finish(invoice_id: int, *, now: datetime, terms: Terms) -> Invoice:
     if invoice.state != InvoiceState.SCHEDULED:
         return invoice
     require_move(InvoiceState.SCHEDULED, InvoiceState.FINALIZED, what=f"The invoice of {invoice.month}")
+    items = items_of(invoice.id)
+    # All columns change in one UPDATE, because the row is frozen by a trigger from that UPDATE on.
+    with db.session.no_autoflush:
+        if invoice.total < 0:
+            _move_balance(invoice, -invoice.total, "carried forward: credits above charges")
+        _make_owed(invoice, now, terms)
+        invoice.number = next_number(now.year)
+        invoice.document = document_of(invoice, items, terms.seller)
+        invoice.content_sha256 = content_hash(invoice.document)
+        audit.record(
+            "finalized",
+            subject="invoice",
+            subject_id=invoice.id,
+            organization_id=invoice.organization_id,
+            before={"state": "scheduled"},
+            after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
+        )
+    db.session.flush()
+    return invoice
+
+
+def _make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
+    """From now on it is owed: dates, and on to the sync; an invoice of nothing is settled at once."""
     invoice.state = InvoiceState.FINALIZED
     invoice.finalized_at = invoice.invoiced_at = now
     invoice.due_date = (now + timedelta(days=terms.days_until_due)).date()
-    if invoice.total < 0:
-        _move_balance(invoice, -invoice.total, "carried forward: credits above charges")
     if invoice.amount_due == 0:
         invoice.payment_state = PaymentState.PAID
         invoice.paid_at = now
     else:
         invoice.payment_state = PaymentState.OPEN
         invoice.sync_state = SyncState.PENDING
-        outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
-    invoice.number = next_number(now.year)
-    invoice.document = document_of(invoice, items_of(invoice.id), terms.seller)
-    invoice.content_sha256 = content_hash(invoice.document)
-    audit.record(
-        "finalized",
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
-        before={"state": "scheduled"},
-        after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
-    )
-    db.session.flush()
-    return invoice
+        outbox.enqueue(
+            SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id
+        )
 
 
 def _require_draft(invoice: Invoice) -> None:

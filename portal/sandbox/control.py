@@ -1,4 +1,18 @@
-"""The hand that breaks things: `/_ctl`, JSON in and out, from this machine only."""
+"""The hand that breaks things: `/_ctl`, JSON in and out, from this machine only.
+
+GET     ledger, counts, calls?invoice=&method=&path=&idempotency_key=, faults, clock, webhooks
+POST    faults              {match, mode, nth?, times?, sticky?, seconds?, contains?}
+DELETE  faults, faults/ID
+POST    clock               {advance_seconds} or {now}
+POST    webhooks            {mode?, url?, secret?, signature_offset_seconds?, api_version?}
+POST    webhooks/redeliver  {events?}
+POST    events              {type, object, livemode?, account?}
+POST    customers/ID        {card}
+POST    dashboard           {action, invoice, ...}
+POST    load                {customers?, invoices?}
+POST    rate_limit          {per_endpoint?, total?}
+POST    reset               {}
+"""
 
 import ipaddress
 from typing import Any
@@ -9,6 +23,7 @@ from . import customers, dashboard, ledger, seeding, settling
 from .api import Api
 from .errors import StripeError
 from .events import caused_by, emit
+from .limits import PER_ENDPOINT, TOTAL
 from .webhooks import MODES
 
 
@@ -123,7 +138,7 @@ def make_blueprint(api: Api) -> Blueprint:
     @control.post("/rate_limit")
     def set_rate_limit() -> Response:
         body = _body("per_endpoint", "total")
-        api.limit.set(body.get("per_endpoint"), body.get("total"))
+        api.limit.set(body.get("per_endpoint", PER_ENDPOINT), body.get("total", TOTAL))
         return jsonify(per_endpoint=api.limit.per_endpoint, total=api.limit.total)
 
     @control.post("/reset")
@@ -142,6 +157,11 @@ def make_blueprint(api: Api) -> Blueprint:
     def read_ledger() -> Response:
         with store.lock:
             return jsonify(ledger.whole(store, api.faults.shown()))
+
+    @control.get("/counts")
+    def read_counts() -> Response:
+        with store.lock:
+            return jsonify(counts=dict(store.counts), totals=ledger.totals(store))
 
     @control.get("/calls")
     def read_calls() -> Response:

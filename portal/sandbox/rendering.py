@@ -4,10 +4,12 @@ from typing import Any
 
 from flask import has_request_context, request
 
+from . import payments
 from .errors import StripeError
 from .store import Json, Store
 
 EMBEDDED_LINES = 10
+_INTENTS = "payments.data.payment.payment_intent"
 
 
 def render(store: Store, invoice: Json, expand: list[str] | None = None) -> Json:
@@ -26,9 +28,12 @@ def render(store: Store, invoice: Json, expand: list[str] | None = None) -> Json
         },
     }
     for name in expand or ():
-        if name != "customer":
+        if name == "customer":
+            shown["customer"] = store.customers[invoice["customer"]]
+        elif name in ("payments", _INTENTS):
+            shown["payments"] = payments.of_invoice(store, id, with_intents=_INTENTS in (expand or ()))
+        else:
             raise StripeError(f"This property cannot be expanded ({name}).", param="expand")
-        shown["customer"] = store.customers[invoice["customer"]]
     return shown
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import credit_notes, customers, events, invoices, items, lines, settling
+from . import credit_notes, customers, events, invoices, items, lines, payments, settling
 from .shapes import EXPAND, Shape
 from .store import Json, Store
 
@@ -67,6 +67,7 @@ ROUTES = (
     Route("GET", "/v1/credit_notes", credit_notes.list_all, credit_notes.LIST_SHAPE),
     Route("GET", "/v1/credit_notes/<id>", credit_notes.retrieve, EXPAND),
     Route("POST", "/v1/credit_notes/<id>/void", credit_notes.void, EXPAND),
+    Route("GET", "/v1/payment_intents/<id>", payments.retrieve_intent, EXPAND),
     Route("GET", "/v1/events", events.list_all, events.LIST_SHAPE),
     Route("GET", "/v1/events/<id>", events.retrieve, events.RETRIEVE_SHAPE),
 )

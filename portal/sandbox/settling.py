@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import invoices
+from . import invoices, payments
 from .cards import card_of_payment_method
 from .currencies import LARGEST_AMOUNT, minimum_charge
 from .customers import balance_of, living, set_balance
@@ -96,6 +96,7 @@ def attempt(store: Store, invoice: Json, card: str) -> None:
     _refuse_unpayable(invoice)
     invoice["attempted"] = True
     invoice["attempt_count"] += 1
+    payments.record(store, invoice, card)
     if card == "succeeds":
         _mark_paid(store, invoice)
         return

@@ -15,6 +15,7 @@ SAVED_CALLS = 200
 _ALPHABET = string.ascii_letters + string.digits
 _SAVED_TABLES = (
     "customers", "cards", "invoices", "lines", "items", "credit_notes", "events", "deliveries", "keys",
+    "payments", "payment_intents",
 )  # fmt: skip
 
 
@@ -36,6 +37,8 @@ class Store:
         self.invoices: dict[str, Json] = {}
         self.lines: dict[str, list[Json]] = {}
         self.items: dict[str, Json] = {}
+        self.payments: dict[str, Json] = {}
+        self.payment_intents: dict[str, Json] = {}
         self.credit_notes: dict[str, Json] = {}
         self.events: dict[str, Json] = {}
         self.deliveries: dict[str, Json] = {}

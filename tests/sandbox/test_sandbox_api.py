@@ -117,3 +117,5 @@ def test_the_rate_limit_is_counted_per_endpoint(sandbox, client, customer):
     with pytest.raises(stripe.RateLimitError):
         client.v1.customers.retrieve(customer)
     client.v1.invoices.list()
+    assert sandbox.ctl("rate_limit") == {"per_endpoint": 25, "total": 100}
+    assert sandbox.ctl("rate_limit", {"per_endpoint": None, "total": None})["total"] is None

@@ -125,6 +125,12 @@ def test_automatic_collection_does_what_the_card_does(sandbox, client, customer,
     assert (tried.status, tried.attempt_count) == (status, 1)
     assert (tried.amount_paid, tried.amount_remaining) == ((1200, 0) if status == "paid" else (0, 1200))
     assert client.v1.events.list().data[0].type == event
+    expanded = client.v1.invoices.retrieve(waiting.id, {"expand": ["payments.data.payment.payment_intent"]})
+    intent = expanded.payments.data[0].payment.payment_intent
+    assert intent.status == {"succeeds": "succeeded", "requires_action": "requires_action"}.get(
+        card, "requires_payment_method"
+    )
+    assert client.v1.payment_intents.retrieve(intent.id).status == intent.status
 
 
 def test_paying_with_a_declined_card_is_a_card_error(client, draft):
