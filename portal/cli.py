@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 def register(app: Flask) -> None:
     """Add all commands to the application."""
-    for command in (worker, clock, outbox_group, billing, stripe, config, users, keys):
+    for command in (seed_demo, worker, clock, outbox_group, billing, stripe, config, users, keys):
         app.cli.add_command(command)
     app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
 
@@ -63,6 +64,27 @@ def clock() -> None:
     from portal.clock import run_clock
 
     run_clock(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+@click.command("seed")
+@click.option("--seed", "number", default=1, show_default=True, help="The same number gives the same demo.")
+@click.option("--organizations", default=0, show_default=True, help="So many further organizations.")
+@click.option("--events", default=0, show_default=True, help="So many further usage events, spread over those.")
+@click.option("--credentials", type=click.Path(dir_okay=False), help="File for logins and API keys (mode 0600).")
+@click.option("--even-in-production", is_flag=True, help="Without it, seeding refuses in production.")
+@as_operator
+def seed_demo(number: int, organizations: int, events: int, credentials: str | None, even_in_production: bool) -> None:
+    """Fill the database with a believable platform. Safe to run again: it adds what is missing."""
+    from portal.seeding import Wishes, seed
+
+    settings = current_app.config["SETTINGS"]
+    if settings.is_production and not even_in_production:
+        raise click.ClickException("This is production: demo data does not belong here (--even-in-production).")
+    if organizations < 0 or events < 0 or (events and not organizations):
+        raise click.UsageError("--events needs --organizations to spread them over; neither is below zero.")
+    wishes = Wishes(number, organizations, events, Path(credentials) if credentials else None)
+    for sentence in seed(wishes, settings, now=datetime.now(UTC)):
+        console.print(sentence)
 
 
 outbox_group = AppGroup("outbox", help="Work that is waiting to be done.")

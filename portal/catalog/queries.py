@@ -28,3 +28,15 @@ def subscriptions_between(organization_id: int, start: datetime, end: datetime) 
             .order_by(Subscription.started_at, Subscription.id)
         )
     )
+
+
+def subscriptions_of(organization_id: int) -> list[Subscription]:
+    """All subscriptions of an organization with their plans, newest first, ended ones too."""
+    return list(
+        db.session.scalars(
+            select(Subscription)
+            .where(Subscription.organization_id == organization_id)
+            .options(joinedload(Subscription.plan))
+            .order_by(Subscription.started_at.desc(), Subscription.id.desc())
+        )
+    )

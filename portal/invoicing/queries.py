@@ -149,3 +149,51 @@ def open_draft(organization: Organization, month: Month) -> Invoice:
     invoice = invoice_for_month(organization.id, month)
     assert invoice is not None
     return invoice
+
+
+def list_invoices(
+    *,
+    month: Month | None = None,
+    state: InvoiceState | None = None,
+    before: tuple[date, int] | None = None,
+    limit: int | None = 50,
+) -> list[Invoice]:
+    """One page of all organizations' invoices, newest first; `before` is the last row of the page before.
+
+    All of them without a limit, for files.
+    """
+    query = (
+        select(Invoice)
+        .options(joinedload(Invoice.organization))
+        .order_by(Invoice.period_start.desc(), Invoice.id.desc())
+        .limit(limit)
+    )
+    if month is not None:
+        query = query.where(Invoice.period_start == month.first_day)
+    if state is not None:
+        query = query.where(Invoice.state == state)
+    if before is not None:
+        query = query.where(tuple_(Invoice.period_start, Invoice.id) < tuple_(*before))
+    return list(db.session.scalars(query))
+
+
+def count_drafts_in_review(month: Month) -> int:
+    """How many drafts of a month that is over, or of one before it, wait for somebody."""
+    query = select(func.count()).where(Invoice.period_start <= month.first_day, Invoice.state == InvoiceState.DRAFT)
+    return db.session.scalar(query) or 0
+
+
+def counts_by_sync_state() -> dict[str, int]:
+    """How many final invoices Stripe knows in which way."""
+    rows = db.session.execute(
+        select(Invoice.sync_state, func.count())
+        .where(Invoice.state == InvoiceState.FINALIZED)
+        .group_by(Invoice.sync_state)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def invoices_by_id(ids: set[int]) -> dict[int, Invoice]:
+    """Invoices by their inner ids, with their organizations: for lists that name the invoice of a job."""
+    query = select(Invoice).where(Invoice.id.in_(ids)).options(joinedload(Invoice.organization))
+    return {invoice.id: invoice for invoice in db.session.scalars(query)}

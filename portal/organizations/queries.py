@@ -7,7 +7,7 @@ from sqlalchemy.orm import joinedload
 
 from portal.core.errors import NotFound
 from portal.infra.db import db
-from portal.organizations.models import Membership, Organization, User
+from portal.organizations.models import ApiKey, Membership, Organization, User
 
 
 def organization_of(public_id: UUID) -> Organization:
@@ -50,8 +50,11 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def list_organizations(*, search: str = "", after: str = "", limit: int = 50) -> list[Organization]:
-    """One page of organizations by name; `after` is the last name and id of the page before ("name|id")."""
+def list_organizations(*, search: str = "", after: str = "", limit: int | None = 50) -> list[Organization]:
+    """One page of organizations by name; `after` is the last name and id of the page before ("name|id").
+
+    All of them without a limit, for files.
+    """
     query = select(Organization).order_by(Organization.name, Organization.id).limit(limit)
     if search:
         query = query.where(
@@ -80,4 +83,11 @@ def members_of(organization_id: int) -> list[Membership]:
             .options(joinedload(Membership.user))
             .order_by(User.name)
         )
+    )
+
+
+def api_keys_of(organization_id: int) -> list[ApiKey]:
+    """The API keys of an organization, newest first, revoked ones too."""
+    return list(
+        db.session.scalars(select(ApiKey).where(ApiKey.organization_id == organization_id).order_by(ApiKey.id.desc()))
     )

@@ -1,0 +1,182 @@
+"""The demo's past: months closed, invoices paid, failed, voided and carried forward, as if the years had passed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from portal.config import Settings
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
+from portal.core.periods import Month, midnight
+from portal.infra import outbox
+from portal.infra.db import transaction
+from portal.invoicing.drafting import draft_of
+from portal.invoicing.finalizing import SYNC, Terms, finalize
+from portal.invoicing.jobs import terms_of
+from portal.invoicing.models import Invoice
+from portal.invoicing.one_off_items import add_item
+from portal.invoicing.queries import invoice_for_month, lock_invoice, open_draft
+from portal.invoicing.voiding import VOID_AT_STRIPE, void_invoice
+from portal.organizations.models import Organization
+from portal.payments.settling import take_over
+from portal.seeding.cast import Customer, Story
+
+BY = "seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What the seed needs to close a month."""
+
+    settings: Settings
+    today: datetime
+
+    @property
+    def terms(self) -> Terms:
+        """As set, but without a hold window: nobody is there to press Cancel."""
+        terms = terms_of(self.settings)
+        return Terms(terms.seller, 0, terms.days_until_due)
+
+
+def close_month(customer: Customer, organization: Organization, month: Month, closing: Closing) -> bool:
+    """Finalize a past month and settle its invoice as the customer's story goes. False if that was done before."""
+    when = min(month.end + timedelta(hours=closing.settings.grace_hours + 9), closing.today)
+    last = month == Month.of(closing.today).previous
+    with transaction():
+        existing = invoice_for_month(organization.id, month)
+        if existing is not None and existing.state != InvoiceState.DRAFT:
+            return False
+        invoice_id = open_draft(organization, month).id
+        if customer.story is Story.HAS_CREDIT and month == Month.of(closing.today).plus(-2):
+            _credit(organization, invoice_id, month)
+        _finalize(invoice_id, when, closing.terms)
+        if customer.story is Story.ONE_VOID and month == Month.of(closing.today).plus(-4):
+            _settle(invoice_id, PaymentState.OPEN, when, closing.settings)
+            _void(invoice_id, when + timedelta(days=1))
+            invoice_id = open_draft(organization, month).id
+            _finalize(invoice_id, when + timedelta(days=1), closing.terms)
+        state, after = PaymentState.PAID, timedelta(days=6)
+        if last and customer.story is Story.PAYMENT_FAILED:
+            state, after = PaymentState.FAILED, timedelta(days=1)
+        elif last or (customer.story is Story.PAYS_LATE and month == Month.of(closing.today).plus(-2)):
+            state = PaymentState.OPEN
+        _settle(invoice_id, state, when + after, closing.settings)
+    return True
+
+
+def add_original_invoices(organization: Organization, closing: Closing) -> None:
+    """The two invoices of the platform's first billing system, by their due dates. Idempotent."""
+    bills: list[tuple[Month, datetime, list[tuple[str, str]]]] = [
+        (Month(2023, 4), datetime(2023, 6, 1, tzinfo=UTC), []),
+        (Month(2023, 5), datetime(2023, 7, 1, tzinfo=UTC), [("VM usage", "12.00"), ("VM Network usage", "23.45")]),
+    ]
+    for month, due, items in bills:
+        with transaction():
+            if invoice_for_month(organization.id, month) is not None:
+                continue
+            invoice_id = open_draft(organization, month).id
+            for description, amount in items:
+                add_item(
+                    invoice_id,
+                    kind="charge",
+                    description=description,
+                    quantity=Decimal(1),
+                    unit_amount=Decimal(amount),
+                    internal_reason=None,
+                    form_token=_token(organization, month, description),
+                    created_by_id=None,
+                )
+            terms = Terms(closing.terms.seller, 0, 14)
+            _finalize(invoice_id, due - timedelta(days=14), terms)
+            _settle(invoice_id, PaymentState.PAID, due - timedelta(days=3), closing.settings)
+
+
+def _finalize(invoice_id: int, when: datetime, terms: Terms) -> None:
+    invoice = lock_invoice(invoice_id)
+    fingerprint = draft_of(invoice.organization, invoice.month).fingerprint
+    finalize(invoice_id, fingerprint=fingerprint, by=BY, now=when, terms=terms)
+    # What the history says of the sync is written below; nothing of it is sent again.
+    outbox.cancel(SYNC, str(invoice_id))
+
+
+def _settle(invoice_id: int, state: PaymentState, when: datetime, settings: Settings) -> None:
+    """Write what syncing and paying would have left behind; an invoice of nothing was never sent."""
+    invoice = lock_invoice(invoice_id)
+    if not invoice.amount_due:
+        return
+    invoice.stripe_id = "in_seed" + hashlib.sha256(str(invoice.number).encode()).hexdigest()[:18]
+    invoice.sync_state = SyncState.SYNCED
+    invoice.synced_at = invoice.finalized_at
+    theirs = {
+        "status": "paid" if state is PaymentState.PAID else "open",
+        "total": invoice.amount_due,
+        "attempt_count": int(state is PaymentState.FAILED),
+        "hosted_invoice_url": f"{settings.stripe_api_base}/hosted/{invoice.stripe_id}"
+        if settings.stripe_api_base
+        else None,
+    }
+    take_over(invoice_id, theirs, now=when)
+
+
+def _void(invoice_id: int, when: datetime) -> None:
+    void_invoice(invoice_id, reason="Billed to the wrong legal name; issued again.", now=when)
+    outbox.cancel(VOID_AT_STRIPE, str(invoice_id))
+    lock_invoice(invoice_id).stripe_status = "void"
+
+
+def _credit(organization: Organization, invoice_id: int, month: Month) -> None:
+    draft = draft_of(organization, month)
+    add_item(
+        invoice_id,
+        kind="credit",
+        description="Goodwill credit for the outage",
+        quantity=Decimal(1),
+        unit_amount=Decimal(draft.statement.total + 4000) / 100,
+        internal_reason="Ticket 4411: outage of the region",
+        form_token=_token(organization, month, "credit"),
+        created_by_id=None,
+    )
+
+
+def _token(organization: Organization, month: Month, what: str) -> UUID:
+    return uuid5(NAMESPACE_URL, f"seed:{organization.slug}:{month}:{what}")
+
+
+def as_sandbox_takes_it(invoices: Sequence[tuple[Invoice, tuple[dict[str, Any], ...]]]) -> dict[str, Any]:
+    """Seeded invoices with their lines, and their customers, in the sandbox's form."""
+    organizations = {each.organization_id: each.organization for each, _ in invoices}
+    return {
+        "customers": [
+            {
+                "id": each.stripe_customer_id,
+                "name": each.legal_name,
+                "email": each.billing_email,
+                "metadata": {"organization_id": str(each.public_id)},
+            }
+            for each in organizations.values()
+        ],
+        "invoices": [_as_stripe(each, lines) for each, lines in invoices],
+    }
+
+
+def _as_stripe(invoice: Invoice, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    assert invoice.finalized_at is not None
+    assert invoice.due_date is not None
+    return {
+        "id": invoice.stripe_id,
+        "customer": invoice.organization.stripe_customer_id,
+        "currency": invoice.currency.lower(),
+        "total": invoice.amount_due,
+        "status": invoice.stripe_status,
+        "amount_paid": invoice.amount_paid,
+        "attempt_count": int(invoice.payment_state == PaymentState.FAILED),
+        "created": int(invoice.finalized_at.timestamp()),
+        "due_date": int(midnight(invoice.due_date).timestamp()),
+        "collection_method": invoice.organization.collection_method,
+        "custom_fields": [{"name": "Invoice", "value": invoice.number}],
+        "metadata": {"invoice_id": str(invoice.public_id), "content_sha256": invoice.content_sha256},
+        "lines": list(lines),
+    }

@@ -1,0 +1,88 @@
+"""The demo's usage: what each customer reports, slot by slot; the same for the same seed number, whenever asked."""
+
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from portal.core.periods import Month
+from portal.seeding.cast import Customer, Shape
+from portal.seeding.price_list import EGRESS, MACHINE_SIZES
+
+HOUR = timedelta(hours=1)
+REGIONS = ("ord", "ams", "nrt", "gru")
+# What share of a bill, in percent, goes where; and the dollars that one unit costs.
+_COMPUTE, _STORAGE, _EGRESS = 62, 18, 20
+
+
+class Slot(NamedTuple):
+    """One stretch of time that is reported as one event per series."""
+
+    start: datetime
+    hours: int
+
+
+def slots(month: Month, *, until: datetime, hourly: bool) -> Iterator[Slot]:
+    """The slots of a month that have ended: hours for the month that people look at, days for older ones."""
+    hours = 1 if hourly else 24
+    start = month.start
+    while start < month.end and start + hours * HOUR <= until:
+        yield Slot(start, hours)
+        start += hours * HOUR
+
+
+def events_of(customer: Customer, slot: Slot, *, month_index: int, seed: int) -> Iterator[dict[str, Any]]:
+    """The events that a customer reports for a slot; `month_index` counts from the oldest month, for growth."""
+    dollars_an_hour = Decimal(customer.scale) / 730 * _weather(customer, slot, month_index, seed) / 100
+    if not dollars_an_hour:
+        return
+    sizes = list(MACHINE_SIZES)
+    groups = list(EGRESS)
+    budget = dollars_an_hour * slot.hours / len(customer.apps)
+    for position, app in enumerate(customer.apps):
+        size = sizes[(position + customer.scale) % len(sizes)]
+        group = groups[(position + customer.scale) % 7 % len(groups)]
+        region = REGIONS[(position + customer.scale) % len(REGIONS)]
+        seconds = budget * _COMPUTE / 100 / Decimal(MACHINE_SIZES[size][1])
+        gb_hours = budget * _STORAGE / 100 / Decimal("0.0002083333")
+        gigabytes = budget * _EGRESS / 100 / Decimal(EGRESS[group][1])
+        yield _event("machine_seconds", seconds, 0, slot, seed, {"size": size, "app": app, "region": region})
+        yield _event("volume_gb_hours", gb_hours, 3, slot, seed, {"app": app, "region": region})
+        yield _event("egress_gb", gigabytes, 6, slot, seed, {"region_group": group, "app": app})
+    if slot.start.hour == 0:
+        gb_hours = Decimal(24 * (4 + customer.scale // 25))
+        yield _event("snapshot_gb_hours", gb_hours, 3, slot, seed, {"app": customer.apps[0]})
+        if slot.start.day == 1:
+            yield _event("certificates", Decimal(1 + customer.scale // 40), 0, slot, seed, {})
+
+
+def _event(
+    meter: str, quantity: Decimal, decimals: int, slot: Slot, seed: int, properties: dict[str, str]
+) -> dict[str, Any]:
+    where = "-".join(properties.values())
+    return {
+        "id": f"seed{seed}-{meter}-{where}-{slot.start:%Y%m%dT%H}-{slot.hours}h",
+        "meter": meter,
+        "quantity": round(quantity, decimals),
+        "time": (slot.start + timedelta(minutes=30)).astimezone(UTC).isoformat(),
+        "source": "demo",
+        "properties": properties,
+    }
+
+
+def _weather(customer: Customer, slot: Slot, month_index: int, seed: int) -> int:
+    """How much of its usual usage a customer has in a slot, in percent."""
+    noise = zlib.crc32(f"{seed}:{customer.slug}:{slot.start:%Y%m%d%H}".encode()) % 1000
+    weekend = 80 if slot.start.weekday() >= 5 else 100
+    base = weekend * (900 + noise // 5) // 1000
+    match customer.shape:
+        case Shape.GROWING:
+            return base * (40 + 6 * month_index) // 100
+        case Shape.SPIKY:
+            day = zlib.crc32(f"{seed}:{customer.slug}:{slot.start:%Y%m%d}".encode()) % 10
+            return base * (350 if day == 0 else 60) // 100
+        case Shape.IDLE:
+            return 0
+        case _:
+            return base
