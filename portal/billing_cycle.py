@@ -27,7 +27,7 @@ from portal.invoicing.queries import invoice_of, lock_invoice
 
 
 def open_drafts(now: datetime) -> int:
-    """Give every active organization its invoice of the current month, as a draft. Idempotent; returns how many are new."""
+    """Give every active organization its draft of the current month. Idempotent; returns how many are new."""
     month = Month.of(now)
     with transaction() as session:
         opened = session.execute(

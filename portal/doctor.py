@@ -70,7 +70,8 @@ _by_query(
     "no usage is billed beyond what was recorded, and none on two invoices",
     """
     SELECT 'organization ' || b.organization_id || ', ' || b.day || ', series ' || b.series_id
-    FROM (SELECT billed.organization_id, billed.day, billed.series_id, sum(billed.events) AS events, count(*) AS invoices
+    FROM (SELECT billed.organization_id, billed.day, billed.series_id, sum(billed.events) AS events,
+                 count(*) AS invoices
           FROM billed_usage AS billed JOIN invoices AS i ON i.id = billed.invoice_id AND i.state <> 'void'
           GROUP BY 1, 2, 3) AS b
     LEFT JOIN usage_daily AS u USING (organization_id, day, series_id)
@@ -82,7 +83,8 @@ _by_query(
     "an invoice's total is the sum of its lines",
     """
     SELECT coalesce(i.number, i.public_id::text) FROM invoices AS i
-    LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM invoice_items GROUP BY invoice_id) AS l ON l.invoice_id = i.id
+    LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM invoice_items GROUP BY invoice_id) AS l
+           ON l.invoice_id = i.id
     WHERE i.state IN ('scheduled', 'finalized', 'void') AND i.total <> coalesce(l.amount, 0)
       AND NOT (i.state = 'void' AND i.finalized_at IS NULL)
     """,

@@ -38,7 +38,7 @@ def guard_page() -> Response | None:
     for_staff = request.blueprint is not None and request.blueprint.startswith(ADMIN)
     if for_staff != (identity.staff_role is not None) and needed != "signed in":
         raise NotFound("There is no such page.")
-    if needed != "signed in" and not identity.may(Permission(needed)):
+    if needed != "signed in" and not identity.may(Permission(needed or "")):
         raise NotFound("There is no such page.")
     if for_staff:
         act_as(STAFF)

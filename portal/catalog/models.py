@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Date, Text
 
-from portal.infra.db import Public, db
+from portal.infra.db import Model, Public
 from portal.organizations.models import Organization
 
 
-class Meter(Public, db.Model):
+class Meter(Public, Model):
     """Something that is measured. Only its declared dimensions (at most 8) tell series apart and can be priced by."""
 
     __tablename__ = "meters"
@@ -27,7 +27,7 @@ class Meter(Public, db.Model):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Plan(Public, db.Model):
+class Plan(Public, Model):
     """Something that is paid by the month, in advance: a support plan, a dedicated address."""
 
     __tablename__ = "plans"
@@ -39,7 +39,7 @@ class Plan(Public, db.Model):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Price(Public, db.Model):
+class Price(Public, Model):
     """A place in the price list: a meter (where its dimensions match) or a plan, in one currency.
 
     With an organization it is that organization's own price and goes before the list's.
@@ -73,7 +73,7 @@ class Price(Public, db.Model):
     versions: Mapped[list["PriceVersion"]] = relationship(back_populates="price", order_by="PriceVersion.valid_from")
 
 
-class PriceVersion(Public, db.Model):
+class PriceVersion(Public, Model):
     """The terms of a price from a day on. Rows are added, never changed."""
 
     __tablename__ = "price_versions"
@@ -88,7 +88,7 @@ class PriceVersion(Public, db.Model):
     price: Mapped[Price] = relationship(back_populates="versions")
 
 
-class Subscription(Public, db.Model):
+class Subscription(Public, Model):
     """An organization's plan, from a moment on; `ended_at` is when its last period ends."""
 
     __tablename__ = "subscriptions"

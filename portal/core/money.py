@@ -3,8 +3,9 @@
 A currency's exponent decides how many minor units make one major unit: USD 2, JPY 0, KWD 3.
 """
 
+import re
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal, Inexact, InvalidOperation, localcontext
+from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from fractions import Fraction
 
 from portal.core.errors import InvalidInput
@@ -39,6 +40,8 @@ EXPONENTS = {
 }
 # The largest invoice, 999,999.99 in a two-decimal currency: Stripe takes amounts of up to eight digits.
 LARGEST_AMOUNT = 99_999_999
+# Commas stand between thousands only: "12,50" is how half of Europe writes 12.50, not 1,250.
+_TYPED = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,20})?(?:\.[0-9]{0,20})?", re.ASCII)
 
 
 def exponent_of(currency: str) -> int:
@@ -61,7 +64,7 @@ def round_fraction(amount: Fraction, currency: str) -> int:
     """The same rounding for an exact fraction of the major unit: a prorated fee need not have an end in decimals."""
     scaled = abs(amount) * 10 ** exponent_of(currency)
     whole, rest = divmod(scaled.numerator, scaled.denominator)
-    rounded = whole + (2 * rest >= scaled.denominator)
+    rounded: int = int(whole) + (2 * rest >= scaled.denominator)
     return -rounded if amount < 0 else rounded
 
 
@@ -75,13 +78,10 @@ def parse_amount(text: str, currency: str, *, field: str = "amount") -> int:
 
     Raises InvalidInput if it is no number or has more decimals than the currency.
     """
-    cleaned = text.strip().replace(",", "").replace("\u2212", "-")
-    try:
-        value = Decimal(cleaned)
-    except InvalidOperation:
-        raise InvalidInput(f"“{text}” is not an amount; write it like 1,234.50.", field=field) from None
-    if not value.is_finite():
-        raise InvalidInput(f"“{text}” is not an amount; write it like 1,234.50.", field=field)
+    cleaned = text.strip().replace("\u2212", "-")
+    if len(cleaned) > 40 or not any(map(str.isdigit, cleaned)) or not _TYPED.fullmatch(cleaned):
+        raise InvalidInput(f"“{text[:40]}” is not an amount; write it like 1,234.50.", field=field)
+    value = Decimal(cleaned.replace(",", ""))
     minor = round_to_minor(value, currency)
     if to_major(minor, currency) != value:
         decimals = exponent_of(currency)

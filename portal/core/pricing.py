@@ -73,19 +73,22 @@ def charge(
     and tiers go on from there. `period_quantity` is the whole period's quantity, by which a volume price picks
     its tier; by default what is known so far.
     """
-    assert quantity.is_finite() and quantity >= 0, quantity
+    assert quantity.is_finite(), quantity
+    assert quantity >= 0, quantity
     free_left = max(terms.free_quantity - already, ZERO)
     billable = max(quantity - free_left, ZERO)
     start = max(already - terms.free_quantity, ZERO)
     total = max((already + quantity if period_quantity is None else period_quantity) - terms.free_quantity, ZERO)
+    # Nothing was used in the whole period: said once, in its first segment.
+    idle = total == 0 and already == 0 and terms.zero_usage_charges_first_flat
     match terms.model:
         case Model.PER_UNIT:
             steps = [_step(billable, terms.unit_amount)]
         case Model.GRADUATED:
-            steps = _graduated(terms, start, billable)
+            steps = _graduated(terms, start, billable, idle)
         case Model.VOLUME:
             tier = _tier_of(terms.tiers, total)
-            starts_here = start == 0 and (billable > 0 or terms.zero_usage_charges_first_flat)
+            starts_here = idle or (start == 0 and billable > 0)
             steps = [_step(billable, tier.unit_amount, tier.flat_amount if starts_here else ZERO)]
         case Model.PACKAGE:
             packages = _packages(start + billable, terms.package_size) - _packages(start, terms.package_size)
@@ -99,14 +102,14 @@ def _step(quantity: Decimal, unit_amount: Decimal, flat_amount: Decimal = ZERO) 
     return Step(quantity, unit_amount, flat_amount, quantity * unit_amount + flat_amount)
 
 
-def _graduated(terms: Terms, start: Decimal, billable: Decimal) -> list[Step]:
+def _graduated(terms: Terms, start: Decimal, billable: Decimal, idle: bool) -> list[Step]:
     """Each unit at the tier that it falls in; a tier's flat amount when the period first enters it."""
     steps, floor, end = [], ZERO, start + billable
     for index, tier in enumerate(terms.tiers):
         ceiling = end if tier.up_to is None else min(tier.up_to, end)
         units = max(ceiling - max(start, floor), ZERO)
         entered = units > 0 and start <= floor
-        idle_first = index == 0 and end == 0 and terms.zero_usage_charges_first_flat
+        idle_first = index == 0 and idle
         if units > 0 or idle_first:
             steps.append(_step(units, tier.unit_amount, tier.flat_amount if entered or idle_first else ZERO))
         if tier.up_to is None or tier.up_to >= end:
@@ -140,7 +143,7 @@ def terms_from_json(document: Mapping[str, Any]) -> Terms:
     Raises InvalidInput, naming the field, for anything that could not be priced later.
     """
     try:
-        model = Model(document.get("model"))
+        model = Model(str(document.get("model")))
     except ValueError:
         known = ", ".join(each.value for each in Model)
         raise InvalidInput(
@@ -193,6 +196,12 @@ def _tiers(documents: Any, *, required: bool) -> tuple[Tier, ...]:
     for index, document in enumerate(documents):
         where = f"tiers[{index}]"
         last = index == len(documents) - 1
+        if not isinstance(document, Mapping):
+            raise InvalidInput("A tier is an object of up_to, unit_amount and flat_amount.", field=where)
+        unknown = set(document) - {"up_to", "unit_amount", "flat_amount"}
+        if unknown:
+            name = min(unknown)
+            raise InvalidInput(f"A tier has no “{name}”.", field=f"{where}.{name}")
         bound = document.get("up_to")
         up_to = None if bound is None else _number(bound, f"{where}.up_to")
         if (up_to is None) is not last:

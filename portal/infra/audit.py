@@ -9,7 +9,7 @@ from sqlalchemy import Index, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.infra.db import Numbered, db
+from portal.infra.db import Model, Numbered, db
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Actor:
     id: int | None = None
 
 
-class AuditEntry(Numbered, db.Model):
+class AuditEntry(Numbered, Model):
     """One state change. Runtime roles may add entries and never change or delete them."""
 
     __tablename__ = "audit_entries"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flask import g
@@ -52,6 +52,10 @@ class Public(Numbered):
 
 
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+if TYPE_CHECKING:
+    Model = Base
+else:
+    Model = db.Model
 
 TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE = "portal_tenant", "portal_staff", "portal_system"
 
@@ -96,7 +100,7 @@ def _end_reading() -> None:
     """End a transaction that has only read, because a role belongs to a transaction."""
     session = db.session()
     assert not session.info.get("in_transaction_block"), "a transaction() block keeps its scope"
-    assert not session.new and not session.dirty and not session.deleted, "unsaved changes at a change of scope"
+    assert not any((session.new, session.dirty, session.deleted)), "unsaved changes at a change of scope"
     if session.in_transaction():
         session.commit()
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from portal.infra import queue
 from portal.infra.audit import Actor
-from portal.infra.db import SYSTEM, Numbered, act_as, after_commit, db, transaction
+from portal.infra.db import SYSTEM, Model, Numbered, act_as, after_commit, db, transaction
 
 LEASE = timedelta(minutes=2)
 WAKE_AGAIN_AFTER = timedelta(seconds=15)
@@ -32,7 +32,7 @@ LONGEST_BACKOFF_SECONDS = 600
 log = logging.getLogger(__name__)
 
 
-class OutboxJob(Numbered, db.Model):
+class OutboxJob(Numbered, Model):
     """One piece of work. Open until `finished_at` or `dead_at` is set."""
 
     __tablename__ = "outbox"
@@ -162,7 +162,8 @@ def sweep(limit: int = 500) -> int:
         due = session.execute(
             text(
                 "UPDATE outbox SET woken_at = clock_timestamp() WHERE id IN ("
-                " SELECT id FROM outbox WHERE finished_at IS NULL AND dead_at IS NULL AND run_after <= clock_timestamp()"
+                " SELECT id FROM outbox WHERE finished_at IS NULL AND dead_at IS NULL"
+                " AND run_after <= clock_timestamp()"
                 " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
                 " AND (woken_at IS NULL OR woken_at < clock_timestamp() - CAST(:again AS interval))"
                 " ORDER BY run_after LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING id, attempt"
@@ -226,7 +227,8 @@ def _claim(outbox_id: int) -> tuple[Lease, str, dict[str, Any]] | None:
     with transaction() as session:
         row = session.execute(
             text(
-                "UPDATE outbox SET attempt = attempt + 1, tries = tries + 1, lease_until = clock_timestamp() + :lease WHERE id = :id"
+                "UPDATE outbox SET attempt = attempt + 1, tries = tries + 1, lease_until = clock_timestamp() + :lease"
+                " WHERE id = :id"
                 " AND finished_at IS NULL AND dead_at IS NULL AND run_after <= clock_timestamp()"
                 " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
                 " RETURNING attempt, tries, kind, arguments"

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import aliased
 
 from portal.infra.db import db
 from portal.infra.outbox import OutboxJob
@@ -11,12 +12,12 @@ from portal.infra.outbox import OutboxJob
 
 @dataclass(frozen=True, slots=True)
 class OpenWork:
-    """The open jobs of one kind: how many, and since when the one that is due longest has been due."""
+    """The open jobs of one kind: how many, when the first of them is due, and one error as an example."""
 
     kind: str
     jobs: int
-    due_since: datetime
-    last_error: str | None
+    due_at: datetime
+    example_error: str | None
 
 
 def open_work() -> list[OpenWork]:
@@ -31,11 +32,20 @@ def open_work() -> list[OpenWork]:
 
 
 def dead_jobs(*, limit: int = 50) -> list[OutboxJob]:
-    """Jobs that were given up, the latest first: each of them needs a person."""
-    query = select(OutboxJob).where(OutboxJob.dead_at.is_not(None)).order_by(OutboxJob.dead_at.desc()).limit(limit)
+    """Jobs that were given up and not asked for again since, the latest first: each of them needs a person."""
+    query = select(OutboxJob).where(*_given_up()).order_by(OutboxJob.dead_at.desc()).limit(limit)
     return list(db.session.scalars(query))
 
 
 def count_dead_jobs() -> int:
-    """How many jobs were given up."""
-    return db.session.scalar(select(func.count()).where(OutboxJob.dead_at.is_not(None))) or 0
+    """How many jobs were given up and not asked for again since."""
+    return db.session.scalar(select(func.count()).select_from(OutboxJob).where(*_given_up())) or 0
+
+
+def _given_up() -> tuple[ColumnElement[bool], ...]:
+    """Dead, and no younger job does the same work: that one would speak for itself."""
+    younger = aliased(OutboxJob)
+    again = exists().where(
+        younger.kind == OutboxJob.kind, younger.dedupe_key == OutboxJob.dedupe_key, younger.id > OutboxJob.id
+    )
+    return OutboxJob.dead_at.is_not(None), ~again

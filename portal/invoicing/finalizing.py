@@ -168,9 +168,7 @@ def _make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
     else:
         invoice.payment_state = PaymentState.OPEN
         invoice.sync_state = SyncState.PENDING
-        outbox.enqueue(
-            SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id
-        )
+        outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
 
 
 def _require_draft(invoice: Invoice) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.types import Date, Integer, Numeric, Text
 
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month
-from portal.infra.db import Numbered, Public, Quantity, db
+from portal.infra.db import Model, Numbered, Public, Quantity
 from portal.organizations.models import Organization, User
 
 
@@ -20,7 +20,7 @@ def _one_of(column: str, values: type[InvoiceState] | type[SyncState] | type[Pay
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
-class Invoice(Public, db.Model):
+class Invoice(Public, Model):
     """One month of one organization. A draft's lines are computed live; freezing writes them down."""
 
     __tablename__ = "invoices"
@@ -93,7 +93,7 @@ class Invoice(Public, db.Model):
         return Month.of(self.period_start)
 
 
-class InvoiceItem(Public, db.Model):
+class InvoiceItem(Public, Model):
     """One line of an invoice, written when its figures are frozen."""
 
     __tablename__ = "invoice_items"
@@ -122,7 +122,7 @@ class InvoiceItem(Public, db.Model):
     one_off_item_id: Mapped[int | None] = mapped_column(ForeignKey("one_off_items.id"))
 
 
-class OneOffItem(Public, db.Model):
+class OneOffItem(Public, Model):
     """A charge or credit that somebody added to a draft by hand. Removing keeps the row."""
 
     __tablename__ = "one_off_items"
@@ -150,7 +150,7 @@ class OneOffItem(Public, db.Model):
     created_by: Mapped[User | None] = relationship()
 
 
-class BilledUsage(db.Model):
+class BilledUsage(Model):
     """How much of each series and day an invoice bills; what a rollup holds beyond that is late usage."""
 
     __tablename__ = "billed_usage"
@@ -164,7 +164,7 @@ class BilledUsage(db.Model):
     events: Mapped[int] = mapped_column(Integer)
 
 
-class NumberSeries(db.Model):
+class NumberSeries(Model):
     """The counter behind gapless invoice numbers: one row per seller and year, locked while a number is taken."""
 
     __tablename__ = "number_series"
@@ -173,7 +173,7 @@ class NumberSeries(db.Model):
     last_number: Mapped[int] = mapped_column(server_default=text("0"))
 
 
-class BalanceEntry(Numbered, db.Model):
+class BalanceEntry(Numbered, Model):
     """One movement of an organization's credit balance; append-only. The balance is the sum of the amounts."""
 
     __tablename__ = "balance_entries"

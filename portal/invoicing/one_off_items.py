@@ -33,7 +33,7 @@ def add_item(
     no longer a draft, InvalidInput if the item cannot be billed.
     """
     invoice = lock_invoice(invoice_id)
-    existing = db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
+    existing: OneOffItem | None = db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
     if existing is not None:
         return existing
     _require_draft(invoice)
@@ -74,7 +74,7 @@ def add_item(
 
 def item_on(invoice_id: int, public_id: UUID) -> OneOffItem:
     """An item of this invoice. Raises NotFound."""
-    item = db.session.scalar(
+    item: OneOffItem | None = db.session.scalar(
         select(OneOffItem).where(OneOffItem.public_id == public_id, OneOffItem.invoice_id == invoice_id)
     )
     if item is None:
@@ -117,5 +117,6 @@ def _record_change(action: str, invoice: Invoice, item: OneOffItem) -> None:
 def _require_draft(invoice: Invoice) -> None:
     if invoice.state != InvoiceState.DRAFT:
         raise InvalidTransition(
-            f"The invoice of {invoice.month} is {invoice.state} and takes no more items. Put it on the next month's draft."
+            f"The invoice of {invoice.month} is {invoice.state} and takes no more items."
+            " Put it on the next month's draft."
         )

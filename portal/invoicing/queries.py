@@ -24,7 +24,7 @@ def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoic
     query = select(Invoice).where(Invoice.public_id == public_id).options(joinedload(Invoice.organization))
     if organization_id is not None:
         query = query.where(Invoice.organization_id == organization_id)
-    invoice = db.session.scalar(query)
+    invoice: Invoice | None = db.session.scalar(query)
     if invoice is None:
         raise NotFound("There is no such invoice.")
     return invoice
@@ -32,7 +32,7 @@ def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoic
 
 def lock_invoice(invoice_id: int) -> Invoice:
     """The invoice, fresh from the database and locked until the transaction ends. Raises NotFound."""
-    invoice = db.session.scalar(
+    invoice: Invoice | None = db.session.scalar(
         select(Invoice)
         .where(Invoice.id == invoice_id)
         .options(joinedload(Invoice.organization))
@@ -197,3 +197,8 @@ def invoices_by_id(ids: set[int]) -> dict[int, Invoice]:
     """Invoices by their inner ids, with their organizations: for lists that name the invoice of a job."""
     query = select(Invoice).where(Invoice.id.in_(ids)).options(joinedload(Invoice.organization))
     return {invoice.id: invoice for invoice in db.session.scalars(query)}
+
+
+def item_added_with(form_token: UUID) -> OneOffItem | None:
+    """The item that a form with this token has added; None if it was never sent."""
+    return db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))

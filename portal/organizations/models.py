@@ -7,10 +7,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
-from portal.infra.db import Numbered, Public, db
+from portal.infra.db import Model, Numbered, Public
 
 
-class Organization(Public, db.Model):
+class Organization(Public, Model):
     """A customer: somebody whom the platform bills, in one currency."""
 
     __tablename__ = "organizations"
@@ -34,7 +34,7 @@ class Organization(Public, db.Model):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class User(Public, db.Model):
+class User(Public, Model):
     """A person who signs in. Staff have a `staff_role`; customers have memberships."""
 
     __tablename__ = "users"
@@ -56,7 +56,7 @@ class User(Public, db.Model):
     disabled_at: Mapped[datetime | None]
 
 
-class Membership(Numbered, db.Model):
+class Membership(Numbered, Model):
     """A user's role in one organization."""
 
     __tablename__ = "memberships"
@@ -75,7 +75,7 @@ class Membership(Numbered, db.Model):
     user: Mapped[User] = relationship()
 
 
-class UserSession(Numbered, db.Model):
+class UserSession(Numbered, Model):
     """A signed-in browser. The cookie holds a random token; here is only its hash, so deleting the row ends it."""
 
     __tablename__ = "sessions"
@@ -93,7 +93,7 @@ class UserSession(Numbered, db.Model):
     user: Mapped[User] = relationship()
 
 
-class ApiKey(Public, db.Model):
+class ApiKey(Public, Model):
     """A key for machines. Without an organization it is the platform's own and may name any organization."""
 
     __tablename__ = "api_keys"

@@ -12,7 +12,9 @@ from portal.organizations.models import ApiKey, Membership, Organization, User
 
 def organization_of(public_id: UUID) -> Organization:
     """The organization with this public id. Raises NotFound."""
-    organization = db.session.scalar(select(Organization).where(Organization.public_id == public_id))
+    organization: Organization | None = db.session.scalar(
+        select(Organization).where(Organization.public_id == public_id)
+    )
     if organization is None:
         raise NotFound("There is no such organization.")
     return organization

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app
@@ -74,15 +74,13 @@ def read_invoice(stripe_id: str) -> dict[str, Any]:
 def read_lines(stripe_id: str) -> list[dict[str, Any]]:
     """All lines of an invoice, by pages of 100."""
     lines: list[dict[str, Any]] = []
-    more: dict[str, Any] = {}
+    more: Any = {"limit": LINES_PER_PAGE}
     while True:
-        page = _answer(
-            lambda: client_of_app().v1.invoices.line_items.list(stripe_id, {"limit": LINES_PER_PAGE, **more})  # noqa: B023
-        )
+        page = _answer(partial(client_of_app().v1.invoices.line_items.list, stripe_id, more))
         lines += page["data"]
         if not page["has_more"]:
             return lines
-        more = {"starting_after": lines[-1]["id"]}
+        more = {"limit": LINES_PER_PAGE, "starting_after": lines[-1]["id"]}
 
 
 def read_event(payload: bytes, header: str | None, secrets: Sequence[str], *, now: datetime) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Integer
 
-from portal.infra.db import Numbered, db
+from portal.infra.db import Model, Numbered
 
 
-class StripeCall(Numbered, db.Model):
+class StripeCall(Numbered, Model):
     """One call that changes something at Stripe: written before it is made, answered in a transaction of its own.
 
     `outcome` is null while no answer has come: the call may or may not have worked.
@@ -41,7 +41,7 @@ class StripeCall(Numbered, db.Model):
     error: Mapped[str | None]
 
 
-class StripeEvent(Numbered, db.Model):
+class StripeEvent(Numbered, Model):
     """A webhook event as it came; its id makes it count once. It only says "look again" at an object."""
 
     __tablename__ = "stripe_events"

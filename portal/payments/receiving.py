@@ -3,6 +3,7 @@
 So order does not matter, duplicates do nothing, and an old event cannot bring back an old state.
 """
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -74,10 +75,8 @@ def _invoice_of(event: StripeEvent) -> int | None:
     item = event.payload.get("data", {}).get("object", {})
     named = (item.get("metadata") or {}).get("invoice_id")
     conditions = [Invoice.stripe_id == event.object_id]
-    try:
+    with suppress(ValueError):
         conditions.append(Invoice.public_id == UUID(str(named)))
-    except ValueError:
-        pass
     return db.session.scalar(
         select(Invoice.id).where(
             or_(*conditions), or_(Invoice.stripe_id.is_(None), Invoice.stripe_id == event.object_id)

@@ -7,6 +7,7 @@ every line and the total have been compared with ours, exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -78,14 +79,9 @@ def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
     stripe_id = answer["id"]
     _save_id(lease, plan.invoice_id, stripe_id)
     for part, start in enumerate(range(0, len(plan.lines), LINES_PER_CALL)):
-        lines = list(plan.lines[start : start + LINES_PER_CALL])
+        lines = {"lines": list(plan.lines[start : start + LINES_PER_CALL])}
         answer = journal.perform(
-            lease,
-            "add_lines",
-            **subject,
-            target=stripe_id,
-            part=part,
-            parameters=lambda lines=lines: {"lines": lines},
+            lease, "add_lines", **subject, target=stripe_id, part=part, parameters=partial(dict, lines)
         )
     _compare(plan, answer, _read(lambda: gateway.read_lines(stripe_id)))
     answer = journal.perform(
@@ -118,7 +114,8 @@ def _plan_of(lease: Lease, invoice_id: int) -> Plan | None:
 
 
 def _header(invoice: Invoice, organization: Organization) -> dict[str, Any]:
-    assert invoice.number and invoice.due_date and invoice.invoiced_at
+    assert invoice.due_date is not None
+    assert invoice.invoiced_at is not None
     header: dict[str, Any] = {
         "currency": invoice.currency.lower(),
         "auto_advance": False,

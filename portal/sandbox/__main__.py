@@ -21,7 +21,8 @@ def main() -> None:
         webhook_url=options.webhook_url, webhook_secret=options.webhook_secret, state_path=options.state
     )
     server = make_threaded_server(app, options.host, options.port)
-    signal.signal(signal.SIGTERM, _leave)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _leave)
     sys.stdout.write(f"Stripe sandbox on http://{options.host}:{server.port}\n")
     sys.stdout.flush()
     try:

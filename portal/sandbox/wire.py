@@ -54,14 +54,7 @@ class Wire:
 
 
 class RequestHandler(WSGIRequestHandler):
-    """Keeps connections open between requests, as Stripe does, and logs nothing."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+    """Serves in silence: the ledger lists every call."""
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Say nothing: the ledger lists every call."""
-
-    def connection_dropped(self, error: BaseException, environ: WSGIEnvironment | None = None) -> None:
-        """A broken connection is over; waiting on it for another request would keep the client waiting."""
-        self.close_connection = True
+        """Say nothing."""

@@ -121,9 +121,7 @@ def _settle(invoice_id: int, state: PaymentState, when: datetime, settings: Sett
         "status": "paid" if state is PaymentState.PAID else "open",
         "total": invoice.amount_due,
         "attempt_count": int(state is PaymentState.FAILED),
-        "hosted_invoice_url": f"{settings.stripe_api_base}/hosted/{invoice.stripe_id}"
-        if settings.stripe_api_base
-        else None,
+        "hosted_invoice_url": base and f"{base}/hosted/{invoice.stripe_id}",
     }
     take_over(invoice_id, theirs, now=when)
 

@@ -60,7 +60,7 @@ def publish_price_list() -> None:
         for size, (name, unit_amount) in MACHINE_SIZES.items():
             publish(name, _per_unit(unit_amount, factor), meter=meters["machine_seconds"], match={"size": size})
         for group, (name, unit_amount, free) in EGRESS.items():
-            place = {"meter": meters["egress_gb"], "match": {"region_group": group}}
+            place: dict[str, Any] = {"meter": meters["egress_gb"], "match": {"region_group": group}}
             publish(name, _per_unit(unit_amount, factor, free=free), **place)
             # The price of the far regions rises by a tenth in the middle of a month.
             if group == "africa_india":

@@ -27,7 +27,7 @@ from portal.organizations.models import Organization
 from portal.organizations.registering import ensure_organization
 from portal.payments.syncing import stripe_lines
 from portal.seeding import history, people
-from portal.seeding.cast import CUSTOMERS, Customer, Shape, more_customers
+from portal.seeding.cast import CUSTOMERS, PASSWORD, STAFF, Customer, Shape, more_customers
 from portal.seeding.price_list import publish_price_list
 from portal.seeding.usage_stream import events_of, slots
 from portal.usage.events import Reader
@@ -63,7 +63,7 @@ def seed(wishes: Wishes, settings: Settings, *, now: datetime) -> list[str]:
     return [
         f"{len(customers)} organizations, {new_events:,} new usage events, {closed} months closed now.",
         told,
-        f"Everybody's password is “{people.PASSWORD}”: {people.STAFF[0][0]}, {people.login_of(CUSTOMERS[0])} and more.",
+        f"Everybody's password is “{PASSWORD}”: {STAFF[0][0]}, {people.login_of(CUSTOMERS[0])} and more.",
     ]
 
 

@@ -10,13 +10,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Date, Integer
 
-from portal.infra.db import Quantity, db
+from portal.infra.db import Model, Quantity
 
 # NaN compares as larger than everything in PostgreSQL, so one check refuses it and infinity.
 _FINITE = "quantity < 'Infinity' AND quantity > '-Infinity'"
 
 
-class UsageEvent(db.Model):
+class UsageEvent(Model):
     """One report of usage, as it was sent."""
 
     __tablename__ = "usage_events"
@@ -39,7 +39,7 @@ class UsageEvent(db.Model):
     properties: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
-class UsageSeries(db.Model):
+class UsageSeries(Model):
     """A meter and the values of its declared dimensions, under a 64-bit content hash."""
 
     __tablename__ = "usage_series"
@@ -50,7 +50,7 @@ class UsageSeries(db.Model):
     dimensions: Mapped[dict[str, str]] = mapped_column(JSONB)
 
 
-class UsageDaily(db.Model):
+class UsageDaily(Model):
     """The sum of one series on one UTC day: what is billed."""
 
     __tablename__ = "usage_daily"

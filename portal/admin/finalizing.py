@@ -1,0 +1,90 @@
+"""Finalizing a draft: look, confirm, and take it back within the hold window."""
+
+from uuid import UUID
+
+from flask import current_app, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal.admin.refusing import refused
+from portal.admin.staff import staff_blueprint
+from portal.billing_cycle import finalize_draft
+from portal.core.errors import DraftChanged, InvalidTransition, NotReady, PortalError
+from portal.core.lifecycle import InvoiceState
+from portal.infra import clock
+from portal.infra.db import transaction
+from portal.infra.pages import policy
+from portal.invoicing.drafting import draft_of
+from portal.invoicing.finalizing import cancel
+from portal.invoicing.models import Invoice
+from portal.invoicing.queries import invoice_of
+from portal.signed_in import me
+
+bp = staff_blueprint("admin_finalizing")
+
+
+@bp.get("/invoices/<uuid:public_id>/finalize")
+@policy("finalize invoices")
+def confirm(public_id: UUID) -> str | Response | tuple[str, int]:
+    """The last look before finalizing. The fingerprint of the draft that was reviewed comes with the link."""
+    invoice = invoice_of(public_id)
+    if invoice.state != InvoiceState.DRAFT:
+        return _to_invoice(invoice)
+    if clock.now() < invoice.month.end:
+        first_day = invoice.month.next.first_day
+        return _refused(public_id, NotReady(f"The month is not over: it can be finalized from {first_day}, 00:00 UTC."))
+    draft = draft_of(invoice.organization, invoice.month)
+    if request.args.get("fingerprint", draft.fingerprint) != draft.fingerprint:
+        return _refused(public_id, DraftChanged("Nothing was done. Look at the draft again, then decide."))
+    return render_template(
+        "admin/invoices/finalize.html",
+        invoice=invoice,
+        draft=draft,
+        hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
+    )
+
+
+@bp.post("/invoices/<uuid:public_id>/finalize")
+@policy("finalize invoices")
+def finalize(public_id: UUID) -> Response | tuple[str, int]:
+    """Finalize the draft with exactly the figures that were seen, or say what has changed."""
+    try:
+        invoice = finalize_draft(
+            public_id,
+            fingerprint=request.form.get("fingerprint", ""),
+            by=me().name,
+            now=clock.now(),
+            settings=current_app.config["SETTINGS"],
+        )
+    except (DraftChanged, NotReady, InvalidTransition) as refusal:
+        return _refused(public_id, refusal)
+    flash(_what_was_done(invoice), "success")
+    return _to_invoice(invoice)
+
+
+@bp.post("/invoices/<uuid:public_id>/cancel")
+@policy("finalize invoices")
+def take_back(public_id: UUID) -> Response | tuple[str, int]:
+    """Cancel within the hold window: the draft lives again."""
+    try:
+        with transaction():
+            invoice = cancel(invoice_of(public_id).id, now=clock.now())
+    except InvalidTransition as refusal:
+        return refused(public_id, refusal, title="It is too late to cancel")
+    flash("Finalizing was cancelled. The invoice is a draft again, and nothing was sent.", "success")
+    return _to_invoice(invoice)
+
+
+def _refused(public_id: UUID, refusal: PortalError) -> tuple[str, int]:
+    changed = isinstance(refusal, DraftChanged)
+    title = "The draft has changed since you looked" if changed else "This cannot be finalized now"
+    return refused(public_id, refusal, title=title, seen_total=request.values.get("seen_total", type=int))
+
+
+def _what_was_done(invoice: Invoice) -> str:
+    if invoice.state == InvoiceState.SCHEDULED and invoice.finalize_at:
+        return f"Finalizing at {invoice.finalize_at:%H:%M:%S} UTC; Cancel takes it back."
+    return f"Finalized as {invoice.number}."
+
+
+def _to_invoice(invoice: Invoice) -> Response:
+    return redirect(url_for("admin_invoices.show", public_id=invoice.public_id), 303)

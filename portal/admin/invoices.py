@@ -1,0 +1,187 @@
+"""Invoices: the list, a draft as it stands, a frozen one with its way to Stripe, and the part of it that moves."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from flask import Response, current_app, render_template, request
+
+from portal.admin.staff import staff_blueprint
+from portal.admin.status import status_of
+from portal.billing_cycle import finalizable_from
+from portal.core.errors import InvalidInput, NotFound
+from portal.core.lifecycle import InvoiceState
+from portal.core.money import to_major
+from portal.core.periods import Month
+from portal.infra import clock
+from portal.infra.audit_reading import entries_about
+from portal.infra.pages import csv_response, policy
+from portal.invoicing.documents import is_intact
+from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.models import Invoice, OneOffItem
+from portal.invoicing.one_off_items import item_on
+from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
+
+PER_PAGE = 50
+MONTHS_TO_CHOOSE = 24
+bp = staff_blueprint("admin_invoices")
+
+
+@bp.get("/invoices")
+@policy("view organizations")
+def index() -> str:
+    """One page of invoices, newest month first, of one month or state if asked for."""
+    wanted = _filter()
+    found = list_invoices(**wanted, before=_cursor(), limit=PER_PAGE + 1)
+    shown = found[:PER_PAGE]
+    more = f"{shown[-1].period_start}|{shown[-1].id}" if len(found) > PER_PAGE else None
+    this_month = Month.of(clock.now())
+    return render_template(
+        "admin/invoices/index.html",
+        invoices=shown,
+        chosen=wanted,
+        months=[this_month.plus(-back) for back in range(MONTHS_TO_CHOOSE)],
+        states=list(InvoiceState),
+        more=more,
+        paged="after" in request.args,
+    )
+
+
+@bp.get("/invoices.csv")
+@policy("view organizations")
+def as_csv() -> Response:
+    """All invoices that the same filter finds; a draft has no amount yet."""
+    header = ("id", "organization", "month", "number", "state", "sync_state", "payment_state", "currency")
+    rows = (
+        (
+            invoice.public_id,
+            invoice.organization.name,
+            invoice.month,
+            invoice.number,
+            invoice.state,
+            invoice.sync_state,
+            invoice.payment_state,
+            invoice.currency,
+            *((None, None) if invoice.state == InvoiceState.DRAFT else _majors(invoice)),
+            invoice.due_date,
+            invoice.stripe_id,
+        )
+        for invoice in list_invoices(**_filter(), limit=None)
+    )
+    return csv_response("invoices", (*header, "total", "amount_due", "due_date", "stripe_id"), rows)
+
+
+@bp.get("/invoices/<uuid:public_id>")
+@policy("view organizations")
+def show(public_id: UUID) -> str:
+    """The live draft with what can be done to it, or the frozen invoice with its way to Stripe."""
+    invoice = invoice_of(public_id)
+    return _draft_page(invoice) if invoice.state == InvoiceState.DRAFT else _frozen_page(invoice)
+
+
+@bp.get("/invoices/<uuid:public_id>/status")
+@policy("view organizations")
+def status(public_id: UUID) -> Response:
+    """Where the invoice is on its way; polls itself while it moves.
+
+    When the document itself has changed since the page was made, the whole page is asked for again.
+    """
+    invoice = invoice_of(public_id)
+    response = Response(render_template("admin/invoices/_status.html", invoice=invoice, **status_of(invoice)))
+    if request.args.get("seen") not in (None, invoice.state):
+        response.headers["HX-Refresh"] = "true"
+    return response
+
+
+@bp.get("/invoices/<uuid:public_id>/lines.csv")
+@policy("view organizations")
+def lines_as_csv(public_id: UUID) -> Response:
+    """The lines of one invoice; of a draft as it stands now."""
+    invoice = invoice_of(public_id)
+    is_draft = invoice.state == InvoiceState.DRAFT
+    lines: Any = draft_of(invoice.organization, invoice.month).statement.lines if is_draft else items_of(invoice.id)
+    header = ("kind", "description", "first_day", "last_day", "quantity", "unit", "unit_price", "amount", "currency")
+    rows = (
+        (
+            str(line.kind),
+            line.description,
+            line.period_start,
+            line.period_end,
+            line.quantity,
+            line.unit,
+            line.unit_amount,
+            to_major(line.amount, invoice.currency),
+            invoice.currency,
+        )
+        for line in lines
+    )
+    return csv_response(f"{invoice.organization.slug}-{invoice.number or f'draft-{invoice.month}'}", header, rows)
+
+
+def _draft_page(invoice: Invoice) -> str:
+    draft, problem = _draft_or_problem(invoice)
+    return render_template(
+        "admin/invoices/draft.html",
+        invoice=invoice,
+        draft=draft,
+        problem=problem,
+        items=one_off_items_on(invoice.id),
+        removed=_removed_item(invoice),
+        is_over=clock.now() >= invoice.month.end,
+        complete_from=finalizable_from(invoice.month, current_app.config["SETTINGS"]),
+        is_complete=clock.now() >= finalizable_from(invoice.month, current_app.config["SETTINGS"]),
+        entries=entries_about("invoice", invoice.id),
+    )
+
+
+def _frozen_page(invoice: Invoice) -> str:
+    items = items_of(invoice.id)
+    return render_template(
+        "admin/invoices/frozen.html",
+        invoice=invoice,
+        items=items,
+        intact=None if invoice.document is None else is_intact(invoice, items),
+        entries=entries_about("invoice", invoice.id),
+        **status_of(invoice),
+    )
+
+
+def _draft_or_problem(invoice: Invoice) -> tuple[Draft | None, str | None]:
+    """A draft whose total is too large for any invoice must still be shown, so that it can be mended."""
+    try:
+        return draft_of(invoice.organization, invoice.month), None
+    except InvalidInput as problem:
+        return None, problem.sentence
+
+
+def _removed_item(invoice: Invoice) -> OneOffItem | None:
+    """The item that was just removed, for its Undo; None once it is back."""
+    named = request.args.get("removed", type=UUID)
+    if named is None:
+        return None
+    try:
+        item = item_on(invoice.id, named)
+    except NotFound:
+        return None
+    return item if item.removed_at else None
+
+
+def _filter() -> Mapping[str, Any]:
+    month, state = request.args.get("month"), request.args.get("state")
+    if state and state not in list(InvoiceState):
+        raise InvalidInput(f"“{state}” is not a state of an invoice.", field="state")
+    return {"month": Month.parse(month) if month else None, "state": InvoiceState(state) if state else None}
+
+
+def _cursor() -> tuple[date, int] | None:
+    """The last row of the page before, as the link to this page names it."""
+    day, _, last_id = request.args.get("after", "").partition("|")
+    try:
+        return date.fromisoformat(day), int(last_id)
+    except ValueError:
+        return None
+
+
+def _majors(invoice: Invoice) -> tuple[Any, Any]:
+    return to_major(invoice.total, invoice.currency), to_major(invoice.amount_due, invoice.currency)

@@ -1,0 +1,39 @@
+"""Today: what needs somebody, and how the months stand."""
+
+from flask import render_template
+
+from portal.admin.staff import staff_blueprint
+from portal.core.lifecycle import InvoiceState
+from portal.core.periods import Month
+from portal.infra import clock
+from portal.infra.outbox_health import count_dead_jobs
+from portal.infra.pages import policy
+from portal.invoicing.queries import (
+    count_drafts_in_review,
+    counts_by_state,
+    drafts_in_review,
+    invoices_needing_attention,
+)
+
+SHOWN = 10
+bp = staff_blueprint("admin")
+
+
+@bp.get("")
+@policy("view organizations")
+def today() -> str:
+    """What needs me, and the months that are on the way."""
+    month = Month.of(clock.now())
+    months = [month, month.previous]
+    counts = counts_by_state(months)
+    attention = invoices_needing_attention()
+    return render_template(
+        "admin/today.html",
+        drafts=drafts_in_review(month.previous, limit=SHOWN),
+        drafts_count=count_drafts_in_review(month.previous),
+        attention=attention[:SHOWN],
+        attention_count=len(attention),
+        dead_count=count_dead_jobs(),
+        states=list(InvoiceState),
+        months=[(each, [counts.get((each.first_day, state), 0) for state in InvoiceState]) for each in months],
+    )

@@ -1,0 +1,56 @@
+"""Voiding an invoice: with a reason, after saying what it does."""
+
+from uuid import UUID
+
+from flask import flash, redirect, render_template, url_for
+from flask_wtf import FlaskForm
+from werkzeug.wrappers import Response
+from wtforms import TextAreaField
+from wtforms.validators import InputRequired, Length
+
+from portal.admin.refusing import refused
+from portal.admin.staff import staff_blueprint
+from portal.core.errors import InvalidTransition
+from portal.infra import clock
+from portal.infra.db import transaction
+from portal.infra.pages import policy
+from portal.invoicing.queries import invoice_of
+from portal.invoicing.voiding import void_invoice
+
+bp = staff_blueprint("admin_voiding")
+
+
+class VoidForm(FlaskForm):
+    """Why the invoice should not have been."""
+
+    reason = TextAreaField(
+        "Reason",
+        [
+            InputRequired("Say why the invoice is void; the reason is kept in the audit log."),
+            Length(max=500, message="A reason has at most 500 characters."),
+        ],
+        description="Kept in the audit log, with the ticket if there is one.",
+    )
+
+
+@bp.get("/invoices/<uuid:public_id>/void")
+@policy("void invoices")
+def confirm(public_id: UUID) -> str:
+    """What voiding does, and the form that asks why."""
+    return render_template("admin/invoices/void.html", invoice=invoice_of(public_id), form=VoidForm(formdata=None))
+
+
+@bp.post("/invoices/<uuid:public_id>/void")
+@policy("void invoices")
+def void(public_id: UUID) -> Response | tuple[str, int]:
+    """Void it, here at once and at Stripe by a job."""
+    form = VoidForm()
+    if not form.validate():
+        return render_template("admin/invoices/void.html", invoice=invoice_of(public_id), form=form), 422
+    try:
+        with transaction():
+            invoice = void_invoice(invoice_of(public_id).id, reason=form.reason.data or "", now=clock.now())
+    except InvalidTransition as refusal:
+        return refused(public_id, refusal, title="The invoice was not voided")
+    flash(f"{invoice.number} is void. Its number stays, and Stripe is told.", "success")
+    return redirect(url_for("admin_invoices.show", public_id=public_id), 303)
