@@ -34,7 +34,7 @@ class ItemForm(FlaskForm):
     internal_reason = TextAreaField(
         "Internal reason",
         [Length(max=500, message="A reason has at most 500 characters.")],
-        description="For the audit log, with the ticket if there is one; a credit needs it. The customer does not see it.",
+        description="For the audit log, with the ticket if there is one. The customer does not see it.",
     )
     form_token = HiddenField(default=lambda: str(uuid4()))
 
@@ -80,5 +80,5 @@ class ItemForm(FlaskForm):
     def take(self, refusal: InvalidInput) -> None:
         """Show a refusal of the verb at the field that it names."""
         name = _FORM_NAMES.get(refusal.field or "", refusal.field or "")
-        field: Any = self[name] if name in self else self.unit_price
+        field: Any = self._fields.get(name, self.unit_price)
         field.errors = [*field.errors, refusal.sentence]

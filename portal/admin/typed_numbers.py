@@ -3,7 +3,8 @@
 import re
 from decimal import Decimal
 
-from wtforms import Form, StringField, ValidationError
+from wtforms import Form, StringField
+from wtforms.validators import StopValidation
 
 DIGITS, DECIMALS = 12, 12
 _NUMBER = re.compile(r"-?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
@@ -15,19 +16,22 @@ class NumberField(StringField):
     number: Decimal
 
     def pre_validate(self, form: Form) -> None:
-        """Read the text. Raises ValidationError in words."""
-        self.number = read_number(self.data or "")
+        """Read the text. Raises StopValidation in words: the other rules need a number to judge."""
+        try:
+            self.number = read_number(self.data or "")
+        except ValueError as error:
+            raise StopValidation(str(error)) from None
 
 
 def read_number(text: str) -> Decimal:
-    """A number with a decimal point and, if wanted, commas between thousands. Raises ValidationError."""
+    """A number with a decimal point and, if wanted, commas between thousands. Raises ValueError with a sentence."""
     cleaned = text.strip().replace("\u2212", "-")
     if not cleaned:
-        raise ValidationError("Enter a number, for example 1,234.50.")
+        raise ValueError("Enter a number, for example 1,234.50.")
     if not _NUMBER.fullmatch(cleaned, re.ASCII):
-        raise ValidationError(f"“{text[:40]}” is not a number; write it like 1,234.50.")
+        raise ValueError(f"“{text[:40]}” is not a number; write it like 1,234.50.")
     number = Decimal(cleaned.replace(",", ""))
     whole, _, decimals = cleaned.replace(",", "").lstrip("-").partition(".")
     if len(whole.lstrip("0")) > DIGITS or len(decimals) > DECIMALS:
-        raise ValidationError(f"At most {DIGITS} digits before the point and {DECIMALS} after it.")
+        raise ValueError(f"At most {DIGITS} digits before the point and {DECIMALS} after it.")
     return number

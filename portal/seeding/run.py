@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -230,23 +229,28 @@ def _stripe_id(prefix: str, text: str) -> str:
 
 
 def _tell_sandbox(settings: Settings) -> str:
-    """Teach the sandbox the seeded history, so that pay links work and both sides agree."""
-    if not settings.stripe_api_base:
+    """Teach the sandbox what it does not know of the seeded history, so that pay links work and both sides agree."""
+    base = settings.stripe_api_base
+    if not base:
         return "No sandbox is set (STRIPE_API_BASE), so pay links of seeded invoices do not work."
-    with transaction() as session:
-        query = select(Invoice).where(Invoice.stripe_id.startswith("in_seed")).order_by(Invoice.id)
-        invoices = [(each, stripe_lines(each, items_of(each.id))) for each in session.scalars(query)]
-        document = history.as_sandbox_takes_it(invoices)
-    request = urllib.request.Request(
-        f"{settings.stripe_api_base}/_ctl/load",
-        data=json.dumps(document).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=SANDBOX_TIMEOUT_SECONDS):
-            return f"The sandbox knows {len(invoices)} invoices of the history."
-    except (urllib.error.URLError, OSError) as error:
+        known = {invoice["id"] for invoice in _sandbox(f"{base}/_ctl/ledger")["invoices"]}
+        with transaction() as session:
+            query = select(Invoice).where(Invoice.stripe_id.startswith("in_seed")).order_by(Invoice.id)
+            missing = [each for each in session.scalars(query) if each.stripe_id not in known]
+            document = history.as_sandbox_takes_it([(each, stripe_lines(each, items_of(each.id))) for each in missing])
+        if missing:
+            _sandbox(f"{base}/_ctl/load", document)
+    except OSError as error:
         return (
-            f"The sandbox at {settings.stripe_api_base} did not answer ({error}); start it with “flask stripe sandbox”"
-            " and seed again, so that pay links of seeded invoices work."
+            f"The sandbox at {base} did not answer ({error}). Start it with “flask stripe sandbox” and seed again,"
+            " so that pay links of seeded invoices work."
         )
+    return f"The sandbox learned {len(missing)} invoices of the history."
+
+
+def _sandbox(address: str, document: dict[str, Any] | None = None) -> Any:
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=SANDBOX_TIMEOUT_SECONDS) as answer:
+        return json.load(answer)

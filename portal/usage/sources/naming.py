@@ -1,0 +1,66 @@
+"""Naming rows: each one that was rejected or treated specially, in a file and, the first of them, on the screen."""
+
+import csv
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+MOST_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRow:
+    """One row, by its number and its own id, what it is about (a field or a kind), and a sentence."""
+
+    number: int
+    row_id: str
+    about: str
+    sentence: str
+
+
+class RowLog:
+    """Writes named rows to a CSV file as they come; the file is made with the first one, and one of an earlier run is
+    removed.
+
+    Keeps the first MOST_SHOWN for the screen and counts all, so memory does not grow with the file.
+    """
+
+    def __init__(self, path: str, about: str) -> None:
+        self.path = path
+        self.shown: list[NamedRow] = []
+        self.counts: Counter[str] = Counter()
+        self._about = about
+        self._open = ExitStack()
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        if Path(self.path).is_file():
+            Path(self.path).unlink()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def total(self) -> int:
+        """How many rows have been named."""
+        return self.counts.total()
+
+    def add(self, number: int, row_id: str, about: str, sentence: str) -> None:
+        """Name a row."""
+        named = NamedRow(number, row_id, about, sentence)
+        if self._writer is None:
+            stream = self._open.enter_context(
+                open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")
+            )
+            self._writer = csv.writer(stream)
+            self._writer.writerow(["row", "id", self._about, "sentence"])
+        self._writer.writerow([number, row_id, about, sentence])
+        self.counts[about] += 1
+        if len(self.shown) < MOST_SHOWN:
+            self.shown.append(named)
