@@ -1,11 +1,12 @@
 """Reads of the catalog."""
 
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import joinedload
 
-from portal.catalog.models import Meter, Subscription
+from portal.catalog.models import Meter, Price, PriceVersion, Subscription
 from portal.infra.db import db
 
 
@@ -40,3 +41,31 @@ def subscriptions_of(organization_id: int) -> list[Subscription]:
             .order_by(Subscription.started_at.desc(), Subscription.id.desc())
         )
     )
+
+
+def list_version_on(meter: Meter, currency: str, match: Mapping[str, str], day: date) -> PriceVersion | None:
+    """The version of the list price with exactly this match that holds on a day; None before the first."""
+    return db.session.scalar(
+        select(PriceVersion)
+        .join(Price)
+        .where(
+            Price.meter_id == meter.id,
+            Price.organization_id.is_(None),
+            Price.currency == currency,
+            Price.match == dict(match),
+            PriceVersion.valid_from <= day,
+        )
+        .order_by(PriceVersion.valid_from.desc())
+        .limit(1)
+    )
+
+
+def places_of_versions(version_ids: Collection[int]) -> dict[int, tuple[str, dict[str, str]]]:
+    """Of each price version its meter's code and what its price matches; versions of plans are missing."""
+    rows = db.session.execute(
+        select(PriceVersion.id, Meter.code, Price.match)
+        .join(Price, Price.id == PriceVersion.price_id)
+        .join(Meter, Meter.id == Price.meter_id)
+        .where(PriceVersion.id.in_(version_ids))
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}

@@ -163,7 +163,7 @@ def _crash(error: Exception) -> Response:
 
 _TITLES = {
     400: "That request cannot be read",
-    401: "Sign in first",
+    401: "Say who you are",
     403: "Your role does not include this",
     404: "There is nothing here",
     405: "That does not work this way",

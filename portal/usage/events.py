@@ -171,6 +171,12 @@ def _properties(value: Any) -> dict[str, str]:
     return value
 
 
+class MalformedBody(InvalidInput):
+    """The body as a whole cannot be read, so nothing of it was looked at."""
+
+    code, status = "malformed_body", 400
+
+
 class DuplicateName(ValueError):
     """The same name twice in one JSON object: readers disagree about which one counts, so neither does."""
 
@@ -183,7 +189,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(body: bytes) -> Any:
-    """Parse a body strictly: UTF-8, exact numbers, no name twice, no NaN. Raises InvalidInput."""
+    """Parse a body strictly: UTF-8, exact numbers, no name twice, no NaN. Raises MalformedBody."""
     try:
         return json.loads(
             body.decode("utf-8"),
@@ -193,6 +199,6 @@ def read_json(body: bytes) -> Any:
             object_pairs_hook=_no_duplicates,
         )
     except DuplicateName as error:
-        raise InvalidInput(str(error)) from None
+        raise MalformedBody(str(error)) from None
     except (ValueError, RecursionError, InvalidOperation):
-        raise InvalidInput("The body is not valid JSON in UTF-8.") from None
+        raise MalformedBody("The body is not valid JSON in UTF-8.") from None

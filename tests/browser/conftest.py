@@ -23,10 +23,16 @@ from devkit.ports import free_port
 from devkit.testservers import TEMPLATE, TestRun, drop_database, make_database, redis_database
 
 CHROMIUM = Path("/usr/bin/chromium")
-CHROMIUM_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-).split()
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HTMX = Path(__file__).parent / "vendor" / "htmx-2.0.11.min.js"
 PASSWORD = "correct horse battery"
 ADMIN, CUSTOMER = "admin@example.com", "owner@acme.example"

@@ -81,10 +81,10 @@ def test_canonical_json_has_one_spelling():
 
 def test_the_values_of_keys_are_fixed():
     """Stored keys must be found again by later releases: whoever changes one of these loses exactly-once."""
-    assert str(event_key("42", "api")) == "5ee9eba8-4de5-8aa4-17db-ed1ac5a5d5b8"
-    assert str(event_key(SOME_UUID, "file")) == "0190f3a4-7c1d-c9ea-cdd9-6b12b7c0e0d6"
-    assert series_key(7, {"region": "ams"}) == 0
-    assert content_hash({"total": 5}) == ""
+    assert str(event_key("42", "api")) == "755ffda4-3363-0515-0545-9601933e1403"
+    assert str(event_key(SOME_UUID, "file")) == "0190f3a4-7c1d-6084-009d-8892f59675ed"
+    assert series_key(7, {"region": "ams"}) == -1128345360598147326
+    assert content_hash({"total": 5}) == "02411c8580becc96ce51076945bc40c2619c7b41b89dd4589e52122dbee45b96"
     assert stripe_key("create", UUID(SOME_UUID), 2) == f"portal:create:{SOME_UUID}:g2"
     assert secret_hash("x").hex() == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 

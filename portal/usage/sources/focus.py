@@ -42,7 +42,8 @@ _KEPT = (
     ("PricingCategory", "pricing_category"),
     ("Tags", "tags"),
 )
-_LONGEST_NUMBER, _INTEGER_DIGITS, _MOST_DECIMALS = 80, 26, 40
+# A product of two such numbers fits into the exact context (core/exact.py).
+_LONGEST_NUMBER, _INTEGER_DIGITS, _MOST_DECIMALS = 60, 26, 30
 _LONGEST_ID = 200
 _LONGEST_NAME = 200
 

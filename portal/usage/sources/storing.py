@@ -27,11 +27,11 @@ def batches(rows: Iterable[T]) -> Iterator[list[T]]:
 
 
 def store_events(
-    documents: Iterable[tuple[int, Any]], *, rejects: RowLog, advance: Callable[[int], None], dry_run: bool = False
+    documents: Iterable[tuple[int, Any]], *, rejects: RowLog, reached: Callable[[int], None], dry_run: bool = False
 ) -> Counter[Outcome]:
     """Store numbered event documents (or the InvalidInput that stands for one) and count what became of them.
 
-    A dry run checks everything that can be checked without storing; what it would accept counts as accepted.
+    `reached` is told the number of the last row of each batch. A dry run checks everything that can be checked without storing; what it would accept counts as accepted.
     """
     counts: Counter[Outcome] = Counter()
     for batch in batches(documents):
@@ -46,7 +46,7 @@ def store_events(
                 counts[outcome] += 1
                 if outcome is Outcome.CONFLICT:
                     rejects.add(number, record.event_id, "id", CONFLICT)
-        advance(len(batch))
+        reached(batch[-1][0])
     return counts
 
 

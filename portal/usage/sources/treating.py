@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from portal.core.exact import EXACT, exactly, plain
+from portal.core.money import round_to_minor
 from portal.usage.events import DECIMALS
 from portal.usage.sources.focus import FocusRow
 
@@ -91,6 +92,8 @@ def _item(row: FocusRow, reason: str) -> Treated:
     note = f", at ListCost {plain(row.list_cost)}"
     if billed is not None and billed != row.list_cost:
         note += f" (the provider billed {plain(billed)})"
+    if row.list_cost != 0 and round_to_minor(row.list_cost, row.currency) == 0:
+        note += ", which rounds to 0 on the invoice"
     return Treated(Kind.ITEM, _stored(row.list_cost), (reason + note, *_billing_period(row)))
 
 
@@ -105,15 +108,14 @@ def _stored(number: Decimal) -> Decimal:
 
 def base_match(row: FocusRow, treated: Treated) -> dict[str, str]:
     """The dimensions by which the row's price is found in the list."""
-    if row.sku_price_id:
-        return {"sku_price_id": row.sku_price_id, **treated.match}
-    return {**price_match(row), **treated.match}
-
-
-def price_match(row: FocusRow) -> dict[str, str]:
-    """The list price as a dimension: for charges without a price id, or whose price id has another price as well."""
     assert row.list_unit_price is not None, row
-    return {"list_unit_price": plain(row.list_unit_price)}
+    by_id = {"sku_price_id": row.sku_price_id} if row.sku_price_id else price_match(row.list_unit_price)
+    return by_id | treated.match
+
+
+def price_match(price: Decimal) -> dict[str, str]:
+    """A list price as a dimension: for charges without a price id, or whose price id has another price as well."""
+    return {"list_unit_price": plain(price)}
 
 
 def event_of(row: FocusRow, treated: Treated, match: dict[str, str], source: str) -> dict[str, Any]:

@@ -1,0 +1,18 @@
+// Says in words when a part of the page could not be refreshed; everything else works without this file.
+const live = () => document.getElementById("live");
+
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = event.detail.xhr;
+  const request = answer.getResponseHeader("X-Request-Id");
+  live().textContent =
+    `This part could not be refreshed (${answer.status}). What you see is as it was.` +
+    (request ? ` Request ${request}.` : "");
+});
+
+document.addEventListener("htmx:sendError", () => {
+  live().textContent = "The portal cannot be reached just now. What you see is as it was.";
+});
+
+document.addEventListener("htmx:afterSwap", () => {
+  live().textContent = "";
+});

@@ -1,0 +1,91 @@
+"""Settings: read once, refused together, documented for people."""
+
+from pathlib import Path
+
+import pytest
+
+from devkit.testservers import TEST_SETTINGS
+from portal.config import VARIABLES, ConfigurationError, settings_from_env
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+GOOD = TEST_SETTINGS | {"DATABASE_URL": "postgresql://db/portal_test", "REDIS_URL": "redis://redis:6379/0"}
+
+
+@pytest.mark.parametrize("variable", VARIABLES.values(), ids=lambda variable: variable.name)
+def test_every_setting_is_documented(variable):
+    if not DOCUMENT.exists():
+        pytest.skip("docs/configuration.md is not written yet")
+    assert f"`{variable.name}`" in DOCUMENT.read_text()
+
+
+def test_an_empty_environment_is_refused_with_everything_that_is_missing():
+    with pytest.raises(ConfigurationError) as refused:
+        settings_from_env({})
+    for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "STRIPE_WEBHOOK_SECRET"):
+        assert f"{name} is not set" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORTAL_ENV", "staging"),
+        ("DATABASE_URL", "mysql://db"),
+        ("REDIS_URL", "http://redis"),
+        ("STRIPE_SECRET_KEY", "pk_test_1"),
+        ("STRIPE_API_BASE", "localhost:1"),
+        ("GRACE_HOURS", "-1"),
+        ("DAYS_UNTIL_DUE", "two"),
+        ("SECRET_KEY", "  "),
+        ("PORTAL_URL", "portal.example"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_and_its_value_is_not_printed(name, value):
+    with pytest.raises(ConfigurationError) as refused:
+        settings_from_env(GOOD | {name: value})
+    assert f"{name} cannot be used" in str(refused.value)
+    assert str(refused.value).count("\n  - ") == 1
+    assert name == "DAYS_UNTIL_DUE" or not value.strip() or value not in str(refused.value).replace(name, "")
+
+
+PRODUCTION = GOOD | {
+    "PORTAL_ENV": "production",
+    "STRIPE_SECRET_KEY": "sk_live_1",
+    "STRIPE_API_BASE": "",
+    "PORTAL_URL": "https://billing.example",
+    "TRUSTED_HOSTS": "billing.example",
+}
+
+
+def test_production_starts_with_production_settings():
+    assert settings_from_env(PRODUCTION).is_production
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "short"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:12111"),
+        ("STRIPE_SECRET_KEY", "sk_test_1"),
+        ("PORTAL_URL", "http://billing.example"),
+        ("TRUSTED_HOSTS", ""),
+    ],
+)
+def test_production_refuses_what_only_a_demo_may_have(name, value):
+    with pytest.raises(ConfigurationError, match=name):
+        settings_from_env(PRODUCTION | {name: value})
+
+
+def test_an_empty_webhook_secret_is_refused():
+    """With no secret every webhook would be refused, and nobody would know why."""
+    with pytest.raises(ConfigurationError, match="STRIPE_WEBHOOK_SECRET"):
+        settings_from_env(GOOD | {"STRIPE_WEBHOOK_SECRET": " , "})
+
+
+def test_the_timeouts_of_a_call_fit_into_the_lease_and_the_lease_into_the_jobs_time():
+    from portal.infra.outbox import LEASE
+    from portal.infra.queue import JOB_TIMEOUT_SECONDS
+    from portal.payments.gateway import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
+
+    call = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS
+    assert 3 * call <= LEASE.total_seconds()
+    assert 3 * call <= JOB_TIMEOUT_SECONDS
