@@ -29,6 +29,7 @@ from devkit.supervisor import Supervisor
 from devkit.words import Refusal, say, speaking, step
 
 DEFAULT_PORT = 5080
+SHOWN_LOGINS = 9
 HOLD_SECONDS = 10
 SMOKE_HOLD_SECONDS = 2
 
@@ -160,9 +161,12 @@ def _welcome(description: dict[str, Any], data: Path) -> None:
     say(f"\n  Portal          {description['portal_url']}")
     say(f"  Stripe sandbox  {description['sandbox_page']}")
     say("  Sign in as")
-    for login in description.get("logins", []):
+    logins = description.get("logins", [])
+    for login in logins[:SHOWN_LOGINS]:
         at = f" of {login['organization']}" if login.get("organization") else ""
         say(f"    {login['email']:32} {login['password']:20} {login['role']}{at}")
+    if len(logins) > SHOWN_LOGINS:
+        say(f"    … and {len(logins) - SHOWN_LOGINS} more, all with this password")
     say(f"\n  Addresses, logins and API keys for scripts: {data / 'demo.json'}")
     say("  Ctrl-C stops everything; the data stays.\n")
 

@@ -51,6 +51,7 @@ class _Walk:
         self._api_key = description["api_keys"]["organization"]
         self._passwords = {login["email"]: login["password"] for login in description["logins"]}
         self._smoke = description["smoke"]
+        self._run = secrets.token_hex(4)
         self._invoice_path = f"/invoices/{self._smoke['invoice']}"
 
     def go(self) -> None:
@@ -83,15 +84,14 @@ class _Walk:
 
     def _send_events(self) -> None:
         month_end = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        run = secrets.token_hex(4)
         events = [
             {
-                "id": f"smoke-{run}-{number}",
+                "id": f"smoke-{self._run}-{number}",
                 "source": "smoke",
                 "meter": METER,
                 "quantity": str(QUANTITY),
                 "time": (month_end - timedelta(days=3, minutes=number)).isoformat(),
-                "properties": {},
+                "properties": {"size": "shared-cpu-1x-256MB", "app": f"smoke-{self._run}"},
             }
             for number in range(EVENT_COUNT)
         ]
@@ -103,11 +103,11 @@ class _Walk:
 
     def _see_usage(self, customer: FormBrowser) -> None:
         last_month = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
-        page = customer.open(f"/usage?period={last_month}")
-        _require(page.status == 200, f"the usage page of {last_month} answered {page.status}")
+        page = customer.open(f"/usage?month={last_month}")
+        _require(f"smoke-{self._run}" in page.text, f"the usage page of {last_month} shows the new app")
 
     def _add_item(self, admin: FormBrowser) -> None:
-        organization = admin.open(f"/admin/organizations/{self._smoke['organization']}")
+        organization = admin.open(f"/admin/organizations/{self._smoke['organization_id']}")
         _require(organization.status == 200, f"the admin opened the organization: {organization.url}")
         page = admin.open(f"/admin{self._invoice_path}/items/new")
         page = admin.submit(page, page.form(action="/items/new"), ITEM)

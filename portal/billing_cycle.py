@@ -68,7 +68,10 @@ def sync_again(invoice_id: int) -> None:
         invoice = lock_invoice(invoice_id)
         if invoice.state != InvoiceState.FINALIZED:
             raise InvalidTransition(f"The invoice of {invoice.month} is {invoice.state}; only final ones are sent.")
-        require_move(SyncState(invoice.sync_state), SyncState.PENDING, what=f"The sync of {invoice.number}")
+        # Pending with nobody at it: its job died of something that was not Stripe's answer.
+        forgotten = invoice.sync_state == SyncState.PENDING and not outbox.is_open(SYNC, str(invoice.id))
+        if not forgotten:
+            require_move(SyncState(invoice.sync_state), SyncState.PENDING, what=f"The sync of {invoice.number}")
         invoice.sync_state = SyncState.PENDING
         invoice.sync_message = None
         outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)

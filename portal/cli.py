@@ -2,49 +2,29 @@
 
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 import click
-from flask import Flask, current_app, g
+from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from rich.console import Console
 from rich.table import Table
 
 from portal.config import VARIABLES, settings_from_env
-from portal.core.errors import PortalError
-from portal.infra.audit import Actor
-from portal.infra.db import SYSTEM, act_as, transaction
+from portal.infra.db import transaction
+from portal.operator import as_operator
+from portal.usage_commands import usage_group
 
 console = Console()
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def register(app: Flask) -> None:
     """Add all commands to the application."""
-    for command in (seed_demo, worker, clock, outbox_group, billing, stripe, config, users, keys):
+    for command in (seed_demo, worker, clock, outbox_group, usage_group, billing, stripe, config, users, keys):
         app.cli.add_command(command)
     app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
-
-
-def as_operator(function: Callable[P, T]) -> Callable[P, T]:
-    """Run a command as the system, audited under the operator's login name; refusals are a sentence and exit code 1."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        act_as(SYSTEM)
-        g.actor = Actor("operator", os.environ.get("USER") or "command line")
-        try:
-            return function(*args, **kwargs)
-        except PortalError as error:
-            raise click.ClickException(error.sentence) from error
-
-    return with_appcontext(run)
 
 
 @click.command()

@@ -59,6 +59,13 @@ def _list(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _secrets(value: str) -> tuple[str, ...]:
+    found = _list(value)
+    if not found:
+        raise ValueError("it is empty")
+    return found
+
+
 def _environment(value: str) -> str:
     if value not in ("development", "demo", "testing", "production"):
         raise ValueError("it is development, demo, testing or production")
@@ -119,7 +126,7 @@ VARIABLES: dict[str, Variable] = {
     "stripe_secret_key": Variable("STRIPE_SECRET_KEY", _stripe_key, "sk_test_sandbox", "Stripe's secret key"),
     "stripe_webhook_secrets": Variable(
         "STRIPE_WEBHOOK_SECRET",
-        _list,
+        _secrets,
         None,
         "the webhook's signing secret; two, with a comma, while one replaces the other",
     ),

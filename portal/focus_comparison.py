@@ -21,6 +21,9 @@ from portal.organizations.models import Organization
 from portal.usage.sources.surveying import Charge, Place
 from portal.usage.sources.treating import TOLERANCE, Kind
 
+# The last decimal of the costs that providers write.
+ROUNDING_OF_A_ROW = Decimal("1e-10")
+
 
 class Bill(NamedTuple):
     """One organization's month."""
@@ -42,7 +45,10 @@ class Sums:
 
 @dataclass(slots=True)
 class Expectations:
-    """What the drafts must come to, added up row by row; grows with organizations and prices, not with rows."""
+    """What the drafts must come to, added up row by row; grows with organizations and prices, not with rows.
+
+    A row that stands in the file twice is stored once and counts twice here, so that the comparison shows it.
+    """
 
     sums: dict[Bill, dict[Place, Sums]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -80,13 +86,18 @@ class Compared:
 
     @property
     def agrees_unrounded(self) -> bool:
-        """Whether nothing but the file's own rounding is between the two."""
+        """Whether the two are equal but for the tolerance."""
         return abs(self.difference) <= TOLERANCE
 
     @property
+    def within_rounding(self) -> bool:
+        """Whether many rows, each of them rounded by the file, add up to no more than this difference."""
+        return self.agrees_unrounded or abs(self.difference) <= self.rows * ROUNDING_OF_A_ROW
+
+    @property
     def agrees(self) -> bool:
-        """Whether the two agree before rounding and after it."""
-        return self.agrees_unrounded and self.amount == self.list_amount
+        """Whether nothing but the file's own rounding is between the two, and nothing at all after rounding."""
+        return self.within_rounding and self.amount == self.list_amount
 
 
 def compare(expected: Expectations, organizations: Mapping[str, Organization]) -> list[Compared]:

@@ -13,7 +13,7 @@ list_unit_price).
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID, uuid5
 
@@ -37,6 +37,7 @@ from portal.organizations.queries import ids_by_slug
 from portal.organizations.registering import ensure_organization
 from portal.usage.events import Reader
 from portal.usage.ingesting import Outcome, ingest
+from portal.usage.queries import meters_used_since
 from portal.usage.sources.files import SourceFile
 from portal.usage.sources.focus import FocusRow
 from portal.usage.sources.naming import RowLog
@@ -92,13 +93,13 @@ def lay_groundwork(survey: Survey) -> Groundwork:
 def _publish(month: Month, place: Place, prices: Sequence[Decimal], meter: Meter, name: str) -> Decimal | None:
     """See that a month's prices of a place are in the list; returns which one the place itself has.
 
-    The others stand beside it, told apart by the list price. A version that somebody made of another kind stays.
+    The others stand beside it, told apart by the list price. A new version never takes over usage that is stored
+    already, and a version of another kind, which somebody made by hand, stays.
     """
     day = month.first_day
     version = list_version_on(meter, place.currency, dict(place.match), day)
     held = _unit_price(version) if version else None
-    outdated = version is not None and held is not None and held not in prices and version.valid_from < day
-    if version is None or outdated:
+    if version is None or (_outdated(version, held, prices, day) and meter.id not in meters_used_since(day)):
         held = prices[0]
         publish_price(
             name=name,
@@ -114,6 +115,11 @@ def _publish(month: Month, place: Place, prices: Sequence[Decimal], meter: Meter
         if price != held and beside != place:
             _publish(month, beside, (price,), meter, f"{name} at {plain(price)}")
     return held
+
+
+def _outdated(version: PriceVersion, held: Decimal | None, prices: Sequence[Decimal], day: date) -> bool:
+    """Whether a later version may take over: a plain list price from before the month that no row of it has."""
+    return held is not None and held not in prices and version.valid_from < day
 
 
 def _unit_price(version: PriceVersion) -> Decimal | None:

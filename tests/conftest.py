@@ -91,12 +91,16 @@ def portal_environment(database_url: str, redis_url: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def app(portal_environment: dict[str, str]) -> Flask:
+def app(portal_environment: dict[str, str]) -> Iterator[Flask]:
     """The portal on this process' database."""
     from portal import create_app
     from portal.config import settings_from_env
+    from portal.infra.db import db
 
-    return create_app(settings_from_env(portal_environment))
+    portal = create_app(settings_from_env(portal_environment))
+    yield portal
+    with portal.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture

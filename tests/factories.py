@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from flask import Flask, current_app, g
+from sqlalchemy.orm import joinedload
 
 from portal import billing_cycle
 from portal.catalog.models import Meter, Plan, PriceVersion, Subscription
@@ -176,8 +177,7 @@ def make_final(
 def reload(invoice: Invoice) -> Invoice:
     """The invoice as the database has it now."""
     with transaction() as session:
-        session.refresh(invoice)
-        return invoice
+        return session.get_one(Invoice, invoice.id, populate_existing=True, options=[joinedload(Invoice.organization)])
 
 
 def sql(statement: str, **values: Any) -> list[Any]:

@@ -141,6 +141,7 @@ def _frozen_page(invoice: Invoice) -> str:
         "admin/invoices/frozen.html",
         invoice=invoice,
         items=items,
+        can_void=invoice.state == InvoiceState.FINALIZED and not invoice.amount_paid,
         intact=None if invoice.document is None else is_intact(invoice, items),
         entries=entries_about("invoice", invoice.id),
         **status_of(invoice),

@@ -5,14 +5,18 @@ from uuid import UUID, uuid4
 
 from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField, ValidationError
-from wtforms.validators import InputRequired, Length
+from wtforms.fields import SelectChoice
+from wtforms.validators import DataRequired, Length
 
 from portal.admin.typed_numbers import NumberField
 from portal.core.errors import InvalidInput
 from portal.core.exact import exactly
 from portal.core.money import round_to_minor
 
-KINDS = [("charge", "Charge: the customer pays more"), ("credit", "Credit: the customer pays less")]
+KINDS = [
+    SelectChoice("charge", "Charge: the customer pays more"),
+    SelectChoice("credit", "Credit: the customer pays less"),
+]
 # What the verb calls a field, and what the form does.
 _FORM_NAMES = {"unit_amount": "unit_price", "total": "unit_price"}
 
@@ -23,7 +27,7 @@ class ItemForm(FlaskForm):
     description = StringField(
         "Description",
         [
-            InputRequired("Enter a description, for example “Migration assistance”."),
+            DataRequired("Enter a description, for example “Migration assistance”."),
             Length(max=200, message="A description has at most 200 characters."),
         ],
         description="The customer sees it on the invoice.",

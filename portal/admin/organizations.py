@@ -16,7 +16,7 @@ from portal.invoicing.queries import invoices_of
 from portal.organizations.queries import api_keys_of, list_organizations, members_of, organization_of
 
 PER_PAGE = 50
-SHOWN_INVOICES = 15
+SHOWN_INVOICES = 24
 bp = staff_blueprint("admin_organizations")
 
 
@@ -64,13 +64,17 @@ def as_csv() -> Response:
 def show(public_id: UUID) -> str:
     """One organization: its draft, invoices, people, subscriptions, keys and what was done to it."""
     organization = organization_of(public_id)
-    month = Month.of(clock.now())
+    now = clock.now()
+    month = Month.of(now)
+    invoices = invoices_of(organization.id, limit=SHOWN_INVOICES)
     return render_template(
         "admin/organizations/show.html",
         organization=organization,
+        now=now,
         month=month,
+        draft_id=next((each.public_id for each in invoices if each.month == month), None),
         statement=draft_of(organization, month).statement,
-        invoices=invoices_of(organization.id, limit=SHOWN_INVOICES),
+        invoices=invoices,
         members=members_of(organization.id),
         subscriptions=subscriptions_of(organization.id),
         api_keys=api_keys_of(organization.id),

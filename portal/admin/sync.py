@@ -1,5 +1,6 @@
 """The way to Stripe: what waits, what was given up, what Stripe has told us; and sending again."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from flask import flash, redirect, render_template, url_for
@@ -16,6 +17,7 @@ from portal.infra.pages import policy
 from portal.invoicing.queries import counts_by_sync_state, invoice_of, invoices_by_id, invoices_needing_attention
 from portal.payments.queries import latest_events
 
+NOT_LATE, MINUTE = timedelta(0), timedelta(minutes=1)
 bp = staff_blueprint("admin_sync")
 
 
@@ -23,12 +25,13 @@ bp = staff_blueprint("admin_sync")
 @policy("view organizations")
 def index() -> str:
     """The health of everything between the portal and Stripe, read from PostgreSQL."""
+    now = clock.now()
     dead = dead_jobs()
     counts = counts_by_sync_state()
     return render_template(
         "admin/sync/index.html",
-        now=clock.now(),
-        work=open_work(),
+        now=now,
+        work=[(each, max(now - each.due_at, NOT_LATE) // MINUTE) for each in open_work()],
         dead=dead,
         invoice_of_job=invoices_by_id({job.arguments["invoice_id"] for job in dead if "invoice_id" in job.arguments}),
         counts=[(state, counts.get(state, 0)) for state in SyncState],

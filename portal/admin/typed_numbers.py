@@ -7,7 +7,7 @@ from wtforms import Form, StringField
 from wtforms.validators import StopValidation
 
 DIGITS, DECIMALS = 12, 12
-_NUMBER = re.compile(r"-?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?")
+_NUMBER = re.compile(r"-?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)(\.[0-9]+)?")
 
 
 class NumberField(StringField):
@@ -28,7 +28,7 @@ def read_number(text: str) -> Decimal:
     cleaned = text.strip().replace("\u2212", "-")
     if not cleaned:
         raise ValueError("Enter a number, for example 1,234.50.")
-    if not _NUMBER.fullmatch(cleaned, re.ASCII):
+    if not _NUMBER.fullmatch(cleaned):
         raise ValueError(f"“{text[:40]}” is not a number; write it like 1,234.50.")
     number = Decimal(cleaned.replace(",", ""))
     whole, _, decimals = cleaned.replace(",", "").lstrip("-").partition(".")

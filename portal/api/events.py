@@ -12,7 +12,7 @@ from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.queries import ids_by_slug
-from portal.usage.events import Reader, UsageRecord, read_json
+from portal.usage.events import Reader, UsageRecord, read_json, storable
 from portal.usage.ingesting import Outcome, ingest
 
 MOST_EVENTS = 5_000
@@ -102,7 +102,9 @@ def _reader(documents: list[Any]) -> Reader:
     named = {
         document["organization"]
         for document in documents
-        if isinstance(document, dict) and isinstance(document.get("organization"), str)
+        if isinstance(document, dict)
+        and isinstance(document.get("organization"), str)
+        and storable(document["organization"])
     }
     # Names of organizations are looked up as the system; whether the key may write to one is the reader's rule.
     with acting_as(SYSTEM):

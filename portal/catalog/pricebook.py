@@ -43,29 +43,33 @@ class Pricebook:
 
     def __init__(self, prices: Iterable[ListedPrice]) -> None:
         self._of_meter: dict[int, list[ListedPrice]] = {}
-        self._of_plan: dict[int, ListedPrice] = {}
+        self._of_plan: dict[int, list[ListedPrice]] = {}
         for price in sorted(prices, key=lambda each: (not each.own, -len(each.match), each.id)):
             if price.meter_id is not None:
                 self._of_meter.setdefault(price.meter_id, []).append(price)
             elif price.plan_id is not None:
-                self._of_plan.setdefault(price.plan_id, price)
+                self._of_plan.setdefault(price.plan_id, []).append(price)
 
-    def price_of_series(self, meter_id: int, dimensions: Mapping[str, str]) -> ListedPrice | None:
-        """The price of a meter's series: all dimensions that the price names must be equal."""
+    def price_of_series(self, meter_id: int, dimensions: Mapping[str, str], day: date) -> ListedPrice | None:
+        """The price of a meter's series on a day: all dimensions that the price names must be equal.
+
+        A price whose first version is still to come leaves the day to the next one.
+        """
         for price in self._of_meter.get(meter_id, ()):
-            if all(dimensions.get(name) == value for name, value in price.match.items()):
+            fits = all(dimensions.get(name) == value for name, value in price.match.items())
+            if fits and price.version_on(day) is not None:
                 return price
         return None
 
-    def price_of_plan(self, plan_id: int) -> ListedPrice | None:
-        """The price of a plan."""
-        return self._of_plan.get(plan_id)
+    def price_of_plan(self, plan_id: int, day: date) -> ListedPrice | None:
+        """The price of a plan on a day."""
+        return next((price for price in self._of_plan.get(plan_id, ()) if price.version_on(day) is not None), None)
 
     def change_days(self, first: date, last: date) -> list[date]:
         """The days within (first, last] on which any price changes: where a month is cut into segments."""
         days = {
             version.valid_from
-            for prices in [*self._of_meter.values(), self._of_plan.values()]
+            for prices in [*self._of_meter.values(), *self._of_plan.values()]
             for price in prices
             for version in price.versions
             if first < version.valid_from <= last

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from fractions import Fraction
 from typing import Any
@@ -66,7 +66,7 @@ def _usage_lines(
     unpriced = []
     pools: dict[tuple[int, date], _Pool] = {}
     for series in used:
-        price = pricebook.price_of_series(series.meter_id, series.dimensions)
+        price = pricebook.price_of_series(series.meter_id, series.dimensions, series.segment_start)
         version = price.version_on(series.segment_start) if price else None
         if price is None or version is None:
             unpriced.append(series)
@@ -151,8 +151,9 @@ def _subscription_lines(organization: Organization, month: Month, pricebook: Pri
     """The fees of the periods that start in this month, in advance; a first period is prorated by the second."""
     lines = []
     for subscription in subscriptions_between(organization.id, month.start, month.end):
-        price = pricebook.price_of_plan(subscription.plan_id)
-        version = price.version_on(max(subscription.started_at, month.start).date()) if price else None
+        first_day = max(subscription.started_at, month.start).astimezone(UTC).date()
+        price = pricebook.price_of_plan(subscription.plan_id, first_day)
+        version = price.version_on(first_day) if price else None
         if version is not None:
             lines.append(_subscription_line(subscription, version, month, organization.currency))
     return lines

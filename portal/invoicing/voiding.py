@@ -2,12 +2,16 @@
 
 from datetime import datetime
 
+from sqlalchemy import select
+
 from portal.core.errors import InvalidInput, InvalidTransition
-from portal.core.lifecycle import InvoiceState, PaymentState, require_move
+from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra import audit, outbox
 from portal.infra.db import db
+from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.queries import lock_invoice
+from portal.organizations.models import Organization
 
 VOID_AT_STRIPE = "void_at_stripe"
 
@@ -22,13 +26,20 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
         return invoice
     if not reason.strip():
         raise InvalidInput("Say why the invoice is void; the reason is kept in the audit log.", field="reason")
-    require_move(InvoiceState(invoice.state), InvoiceState.VOID, what=f"Invoice {invoice.number or invoice.month}")
+    if invoice.state != InvoiceState.FINALIZED:
+        raise InvalidTransition(f"The invoice of {invoice.month} is {invoice.state}; only a final one is voided.")
     if invoice.amount_paid or (invoice.payment_state == PaymentState.PAID and invoice.amount_due):
         raise InvalidTransition(f"Invoice {invoice.number} is paid; a paid invoice is credited, not voided.")
+    given_back = invoice.balance_applied + min(invoice.total, 0)
+    if given_back < 0:
+        db.session.execute(select(Organization.id).where(Organization.id == invoice.organization_id).with_for_update())
+        if balance_of(invoice.organization_id) + given_back < 0:
+            raise InvalidTransition(
+                f"The credit of invoice {invoice.number} has been used on a later invoice; void that one first."
+            )
     invoice.state = InvoiceState.VOID
     invoice.voided_at = now
     invoice.void_reason = reason.strip()
-    given_back = invoice.balance_applied + min(invoice.total, 0)
     if given_back:
         db.session.add(
             BalanceEntry(

@@ -5,13 +5,14 @@ same call with the same key and the same parameters, and gets the first answer.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
 
 from portal.core.keys import stripe_key
+from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.payments import gateway
@@ -36,20 +37,25 @@ def perform(
 ) -> dict[str, Any]:
     """Make a changing call once, however often this is called; return what is kept of its answer.
 
-    `parameters` is asked only for the first attempt; they are frozen then. Raises RetryLater while the outcome is
+    `parameters` is asked only for the first attempt; they are frozen then. After a refusal the next attempt is a new
+    generation, with a new key and parameters of its own; if an earlier attempt of the refused one may have worked
+    (no answer, then a refusal), the old key is asked again. Raises RetryLater while the outcome is
     unknown or Stripe is busy, GiveUp if Stripe refused or the key is too old to be replayed.
     """
     name = step if part is None else f"{step}:{part}"
     with lease.transaction():
         call = _latest(subject, name)
-        if call is None:
+        # Refused at its only attempt: certainly not done. Whoever asks again has repaired something: a new key.
+        refused = call is not None and call.outcome == "refused" and call.attempts == 1
+        if call is None or refused:
+            generation = call.generation + 1 if call is not None else 1
             call = StripeCall(
                 organization_id=organization_id,
                 invoice_id=invoice_id,
                 subject=subject,
                 step=name,
-                generation=1,
-                idempotency_key=stripe_key(name, subject, 1),
+                generation=generation,
+                idempotency_key=stripe_key(name, subject, generation),
                 parameters=dict(parameters()),
                 attempts=0,
             )
@@ -57,9 +63,7 @@ def perform(
         if call.outcome == "ok":
             assert call.answer is not None
             return call.answer
-        if call.outcome == "refused":
-            raise GiveUp(call.error or "Stripe refused.")
-        if call.attempts and call.first_attempt_at < datetime.now(UTC) - KEY_LIFETIME:
+        if call.attempts and call.first_attempt_at < clock.now() - KEY_LIFETIME:
             raise GiveUp(f"The outcome of “{name}” has been unknown for 23 hours; look it up at Stripe, then decide.")
         call.attempts += 1
         call.last_attempt_at = func.clock_timestamp()
@@ -69,10 +73,10 @@ def perform(
         answer = gateway.write(step, target, frozen, idempotency_key=key)
     except gateway.OutcomeUnknown as error:
         _store(lease, call_id, outcome="unknown", error=str(error))
-        raise RetryLater(str(error), seconds=UNKNOWN_SECONDS * min(12, lease.tries + 1)) from error
+        raise RetryLater(str(error), seconds=UNKNOWN_SECONDS * min(12, lease.attempt + 1)) from error
     except gateway.Busy as error:
         _store(lease, call_id, outcome=None, error=str(error))
-        raise RetryLater(str(error), seconds=BUSY_SECONDS * min(12, lease.tries + 1)) from error
+        raise RetryLater(str(error), seconds=BUSY_SECONDS * min(12, lease.attempt + 1)) from error
     except gateway.Refused as error:
         _store(lease, call_id, outcome="refused", error=str(error))
         raise GiveUp(str(error)) from error
@@ -94,6 +98,8 @@ def _latest(subject: UUID, step: str) -> StripeCall | None:
         .where(StripeCall.subject == subject, StripeCall.step == step)
         .order_by(StripeCall.generation.desc())
         .limit(1)
+        # Another process may have written it since this session read it.
+        .execution_options(populate_existing=True)
     )
 
 

@@ -23,14 +23,14 @@ APPLY = "apply_stripe_event"
 
 def store_event(event: dict[str, Any]) -> bool:
     """Keep an event and have it applied, in the current transaction. Idempotent by its id; says if it was new."""
-    item = event.get("data", {}).get("object", {}) if isinstance(event.get("data"), dict) else {}
+    object_id = _object_in(event).get("id")
     row_id = db.session.scalar(
         insert(StripeEvent)
         .values(
             event_id=event["id"],
             type=event["type"],
             livemode=bool(event.get("livemode")),
-            object_id=item.get("id") if isinstance(item, dict) else None,
+            object_id=object_id if isinstance(object_id, str) else None,
             payload=event,
         )
         .on_conflict_do_nothing()
@@ -70,10 +70,17 @@ def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
         event.state, event.applied_at = "applied", now
 
 
+def _object_in(event: dict[str, Any]) -> dict[str, Any]:
+    """The object that an event carries; empty if it has another shape than Stripe's."""
+    data = event.get("data")
+    found = data.get("object") if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def _invoice_of(event: StripeEvent) -> int | None:
     """The invoice that an event is about: by Stripe's id, or by our id in its metadata if ours was not saved yet."""
-    item = event.payload.get("data", {}).get("object", {})
-    named = (item.get("metadata") or {}).get("invoice_id")
+    metadata = _object_in(event.payload).get("metadata")
+    named = metadata.get("invoice_id") if isinstance(metadata, dict) else None
     conditions = [Invoice.stripe_id == event.object_id]
     with suppress(ValueError):
         conditions.append(Invoice.public_id == UUID(str(named)))

@@ -8,6 +8,8 @@ from portal.infra import audit
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
 
+# How far along an invoice is at Stripe: an older reading never takes back a later one.
+_RANK = {"draft": 0, "open": 1, "uncollectible": 2, "paid": 3, "void": 3}
 ACTION_REQUIRED_EVENT = "invoice.payment_action_required"
 
 
@@ -18,6 +20,8 @@ def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_t
     """
     invoice = lock_invoice(invoice_id)
     before = {"payment_state": invoice.payment_state, "sync_state": invoice.sync_state}
+    if _RANK.get(theirs["status"], 0) < _RANK.get(invoice.stripe_status or "", 0):
+        return invoice
     invoice.stripe_status = theirs["status"]
     invoice.hosted_invoice_url = theirs.get("hosted_invoice_url") or invoice.hosted_invoice_url
     target = _payment_state_of(theirs, event_type)

@@ -42,6 +42,7 @@ class Plan:
     lines: tuple[dict[str, Any], ...]
     header: dict[str, Any]
     collects: bool
+    resumed: bool
 
 
 @outbox.handles(SYNC)
@@ -83,6 +84,9 @@ def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
         answer = journal.perform(
             lease, "add_lines", **subject, target=stripe_id, part=part, parameters=partial(dict, lines)
         )
+    if plan.resumed:
+        # The total that an earlier run was told may be out of date: somebody may have repaired the draft since.
+        answer = _read(lambda: gateway.read_invoice(stripe_id))
     _compare(plan, answer, _read(lambda: gateway.read_lines(stripe_id)))
     answer = journal.perform(
         lease, "finalize", **subject, target=stripe_id, parameters=lambda: {"auto_advance": plan.collects}
@@ -110,6 +114,7 @@ def _plan_of(lease: Lease, invoice_id: int) -> Plan | None:
             lines=stripe_lines(invoice, items_of(invoice.id)),
             header=_header(invoice, organization),
             collects=organization.collection_method == "charge_automatically",
+            resumed=invoice.stripe_id is not None,
         )
 
 
@@ -252,7 +257,9 @@ def _mark_synced(lease: Lease, invoice_id: int, answer: dict[str, Any]) -> None:
         invoice.sync_state = SyncState.SYNCED
         invoice.sync_message = None
         invoice.synced_at = clock.now()
-        invoice.stripe_status = invoice.stripe_status or answer.get("status")
+        # A webhook may have brought a later status already; "draft" is the only one that is certainly older.
+        if invoice.stripe_status in (None, "draft"):
+            invoice.stripe_status = answer.get("status")
         invoice.hosted_invoice_url = answer.get("hosted_invoice_url")
         audit.record(
             "synced to Stripe",
@@ -285,4 +292,9 @@ def void_at_stripe(lease: Lease, *, invoice_id: int) -> None:
     elif status == "draft":
         journal.perform(lease, "delete", **subject, target=stripe_id, parameters=dict)
     with lease.transaction():
-        lock_invoice(invoice_id).stripe_status = "deleted" if status == "draft" else "void"
+        invoice = lock_invoice(invoice_id)
+        if status == "paid":
+            invoice.stripe_status, invoice.sync_state = status, SyncState.MISMATCH
+            invoice.sync_message = "It was paid at Stripe before it could be voided there: give the money back."
+        else:
+            invoice.stripe_status = "deleted" if status == "draft" else "void"

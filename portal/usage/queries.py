@@ -136,6 +136,46 @@ def daily_of_series(organization_id: int, series_ids: Sequence[int], month: Mont
     return [(row[0], row[1]) for row in rows]
 
 
+def meters_used_since(day: date) -> set[int]:
+    """The meters with usage on this day or after it, of any organization: one pass over the rollups."""
+    return set(db.session.scalars(select(UsageDaily.meter_id).where(UsageDaily.day >= day).distinct()))
+
+
+_BY_GROUP_AND_DAY = text("""
+    SELECT wanted.key, used.day, sum(used.quantity) AS quantity
+    FROM unnest(CAST(:keys AS integer[]), CAST(:series AS bigint[]), CAST(:firsts AS date[]), CAST(:lasts AS date[]))
+         AS wanted(key, series_id, first_day, last_day)
+    JOIN usage_daily AS used
+      ON used.organization_id = :organization_id AND used.day BETWEEN :first AND :last
+     AND used.series_id = wanted.series_id AND used.day BETWEEN wanted.first_day AND wanted.last_day
+    GROUP BY wanted.key, used.day
+    ORDER BY wanted.key, used.day
+""")
+
+
+def usage_by_group_and_day(
+    organization_id: int, month: Month, spans: Sequence[tuple[int, int, date, date]]
+) -> list[tuple[int, date, Decimal]]:
+    """(key, day, quantity) of a month, for the pictures of pages: series added up per day under the caller's keys.
+
+    A span is (key, series, first day, last day); several spans may have one key.
+    """
+    keys, series, firsts, lasts = ([span[place] for span in spans] for place in range(4))
+    rows = db.session.execute(
+        _BY_GROUP_AND_DAY,
+        {
+            "organization_id": organization_id,
+            "first": month.first_day,
+            "last": month.last_day,
+            "keys": keys,
+            "series": series,
+            "firsts": firsts,
+            "lasts": lasts,
+        },
+    )
+    return [(row.key, row.day, row.quantity) for row in rows]
+
+
 def recount_differences(limit: int = 20) -> list[tuple[int, date, int]]:
     """Rollups that are not the sum of their events: (organization, day, series). Empty when all is well."""
     recounted = (

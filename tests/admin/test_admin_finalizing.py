@@ -99,6 +99,14 @@ def test_voiding_asks_why_and_keeps_the_number(admin: Any, world: Any) -> None:
     assert world.invoice().number is not None
 
 
+def test_a_draft_is_not_voided(admin: Any, world: Any) -> None:
+    assert admin.open(f"{world.draft}/void").status == 409
+    form = admin.open("/admin").forms[0]
+    data = {"csrf_token": form.fields["csrf_token"], "reason": "By force"}
+    assert admin._client.post(f"{world.draft}/void", data=data).status_code == 409
+    assert world.invoice().state == "draft"
+
+
 def test_a_sync_that_has_not_stopped_is_not_sent_again(admin: Any, world: Any) -> None:
     admin.submit(confirm(admin, world))
     form = admin.open("/admin").forms[0]

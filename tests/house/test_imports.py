@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PORTAL = Path(__file__).parents[2] / "portal"
-# From the foundation up. A room may use every floor before its own. `seed…` and `operator…` stand for all that begin so.
+# From the foundation up. A room may use every floor before its own. `seed…` and `focus…` stand for all that begin so.
 FLOORS = (
     {"core", "config"},
     {"infra"},
@@ -17,7 +17,7 @@ FLOORS = (
     {"usage"},
     {"invoicing"},
     {"payments"},
-    {"billing_cycle", "doctor", "signed_in", "focus_import", "operator"},
+    {"billing_cycle", "doctor", "signed_in", "focus"},
     {"web", "admin", "api", "clock", "seed"},
     {"cli"},
     {"__init__"},
@@ -29,7 +29,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 def room_of(module: str) -> str:
     """`portal.usage.events` is in usage; `portal` itself is the roof."""
     room = module.split(".")[1] if "." in module else "__init__"
-    return next((known for known in ("seed", "operator") if room.startswith(known)), room)
+    return next((known for known in ("seed", "focus") if room.startswith(known)), room)
 
 
 def module_of(path: Path) -> str:
@@ -91,14 +91,12 @@ def test_every_import_points_down_the_house(room):
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_check_itself_sees_an_import_that_points_up(tmp_path):
-    path = PORTAL / "core" / "money.py"
-    sibling, upper = PORTAL / "web" / "__init__.py", PORTAL / "billing_cycle.py"
+def test_the_check_itself_sees_an_import_that_points_up():
+    path, upper = PORTAL / "core" / "money.py", PORTAL / "billing_cycle.py"
     assert any(module == "portal.core.errors" for _, module in imports_of(path))
     assert wrong_imports(upper, "core")
-    assert wrong_imports(upper, "invoicing")
+    assert wrong_imports(upper, "usage")
     assert not wrong_imports(upper, "billing_cycle")
-    assert sibling.exists()
 
 
 def test_the_core_imports_only_the_standard_library_and_itself():
@@ -145,7 +143,7 @@ def test_there_is_no_float_in_the_core():
         f"{path.name}:{line}" for path in (PORTAL / "core").glob("*.py") for line in floats_in(path.read_text())
     ]
     assert not wrong
-    assert floats_in("a = 1\nb = 0.5\nc = float(a)\nd = a / b\n") == [2, 4, 3] or floats_in("a = 0.5") == [1]
+    assert sorted(floats_in("a = 1\nb = 0.5\nc = float(a)\nd = a / b\n")) == [2, 3, 4]
 
 
 @pytest.mark.parametrize("room", ["catalog", "usage", "invoicing", "payments"])

@@ -103,7 +103,8 @@ def test_every_other_change_without_a_form_token_is_refused(app):
             asked += 1
             answer = client.open(path, method=method)
             assert answer.status_code == 400, f"{method} {path} answered {answer.status_code}"
-    assert asked or not any(methods_of(rule) & UNSAFE - WITHOUT_CSRF for rule in app.url_map.iter_rules() if False)
+    changing = [rule for rule in app.url_map.iter_rules() if methods_of(rule) & UNSAFE]
+    assert asked >= len(changing) - len(WITHOUT_CSRF)
 
 
 def test_nothing_but_reading_happens_by_get(app):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from portal.core.errors import InvalidInput
 
@@ -50,19 +50,21 @@ class SourceFile:
     def lines(self) -> Iterator[Iterator[str]]:
         """The lines from the start. Raises FileUnusable if the file cannot be opened or, later, not be unpacked.
 
-        Bytes that are not UTF-8 come as lone surrogates, which no field accepts: so their row is rejected, not the file.
+        Bytes that are not UTF-8 come as lone surrogates, which no field accepts: their row is rejected, not the file.
         """
         if self.is_standard_input:
-            yield _bounded_lines(_text(sys.stdin.buffer))
+            text = _text(sys.stdin.buffer)
+            yield _bounded_lines(text)
+            text.detach()
             return
         try:
-            self._raw = open(self.path, "rb")
+            self._raw = Path(self.path).open("rb")  # noqa: SIM115 - closed by the with below
         except OSError as error:
             raise FileUnusable(f"{self.path} cannot be read: {error.strerror}.") from error
-        with self._raw:
+        packed = self.path.endswith(".gz")
+        with self._raw, _text(cast(IO[bytes], gzip.GzipFile(fileobj=self._raw)) if packed else self._raw) as text:
             try:
-                packed = self.path.endswith(".gz")
-                yield _bounded_lines(_text(gzip.GzipFile(fileobj=self._raw) if packed else self._raw))
+                yield _bounded_lines(text)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 raise FileUnusable(
                     f"{self.path} cannot be unpacked to its end ({error}). Rows before the damage may be stored;"
@@ -76,7 +78,7 @@ def _text(stream: IO[bytes]) -> TextIOWrapper:
 
 
 def _bounded_lines(stream: TextIOWrapper) -> Iterator[str]:
-    """Lines of at most LONGEST_LINE characters; what goes beyond is dropped, and the rest of the line is no valid row."""
+    """Lines of at most LONGEST_LINE characters; what goes beyond is dropped, and the rest is no valid row."""
     while line := stream.readline(LONGEST_LINE):
         rest = line
         while len(rest) == LONGEST_LINE and not rest.endswith(("\n", "\r")):

@@ -158,9 +158,7 @@ def _moment(values: Mapping[str, str], column: str, *, latest: datetime | None =
         moment = datetime.fromisoformat(text)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput(
-            f"{column} is a time like 2024-09-18T22:00:00Z, not “{text[:40]}”.", field=column
-        ) from None
+        raise InvalidInput(f"{column} is a time like 2024-09-18T22:00:00Z, not “{text[:40]}”.", field=column) from None
     if moment < EARLIEST or (latest is not None and moment > latest):
         raise InvalidInput(f"{column} lies before the year 2000 or more than a day ahead.", field=column)
     return moment

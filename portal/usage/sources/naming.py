@@ -2,11 +2,10 @@
 
 import csv
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 MOST_SHOWN = 200
 
@@ -32,8 +31,8 @@ class RowLog:
         self.path = path
         self.shown: list[NamedRow] = []
         self.counts: Counter[str] = Counter()
-        self._about = about
-        self._open = ExitStack()
+        self.about = about
+        self._stream: IO[str] | None = None
         self._writer: Any = None
 
     def __enter__(self) -> Self:
@@ -44,7 +43,8 @@ class RowLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open.close()
+        if self._stream is not None:
+            self._stream.close()
 
     @property
     def total(self) -> int:
@@ -55,11 +55,9 @@ class RowLog:
         """Name a row."""
         named = NamedRow(number, row_id, about, sentence)
         if self._writer is None:
-            stream = self._open.enter_context(
-                open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")
-            )
-            self._writer = csv.writer(stream)
-            self._writer.writerow(["row", "id", self._about, "sentence"])
+            self._stream = open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
+            self._writer = csv.writer(self._stream)
+            self._writer.writerow(["row", "id", self.about, "sentence"])
         self._writer.writerow([number, row_id, about, sentence])
         self.counts[about] += 1
         if len(self.shown) < MOST_SHOWN:

@@ -10,7 +10,7 @@ from portal.core.errors import InvalidInput
 from portal.infra import clock
 from portal.infra.db import transaction
 from portal.organizations.queries import ids_by_slug
-from portal.usage.events import Reader, UsageRecord
+from portal.usage.events import Reader, UsageRecord, storable
 from portal.usage.ingesting import Outcome, ingest
 from portal.usage.sources.naming import RowLog
 
@@ -31,7 +31,8 @@ def store_events(
 ) -> Counter[Outcome]:
     """Store numbered event documents (or the InvalidInput that stands for one) and count what became of them.
 
-    `reached` is told the number of the last row of each batch. A dry run checks everything that can be checked without storing; what it would accept counts as accepted.
+    `reached` is told the number of the last row of each batch. A dry run checks all that can be checked without
+    storing; what it would accept counts as accepted.
     """
     counts: Counter[Outcome] = Counter()
     for batch in batches(documents):
@@ -61,7 +62,7 @@ def _reader(documents: Sequence[Any]) -> Reader:
             meters_by_code(),
             now=clock.now(),
             organization_id=None,
-            organizations=ids_by_slug({name for name in named if name.isprintable()}),
+            organizations=ids_by_slug({name for name in named if storable(name)}),
         )
 
 

@@ -83,7 +83,9 @@ def place_of(row: FocusRow, treated: Treated) -> Place:
     return Place(row.meter_code, row.currency, tuple(sorted(base_match(row, treated).items())))
 
 
-def charges(lines: Iterable[str], *, latest: datetime, refuse: Callable[[int, str, InvalidInput], None]) -> Iterator[Charge]:
+def charges(
+    lines: Iterable[str], *, latest: datetime, refuse: Callable[[int, str, InvalidInput], None]
+) -> Iterator[Charge]:
     """The readable rows, one at a time; the others go to `refuse` with their number and id."""
     for number, values in csv_rows(lines, NEEDED):
         try:

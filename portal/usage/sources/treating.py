@@ -61,7 +61,9 @@ def treat(row: FocusRow) -> Treated:
     for kind, quantity in ((Kind.USAGE, row.pricing_quantity), (Kind.CONSUMED, row.consumed_quantity)):
         if quantity is not None and abs(_stored(quantity) * price - row.list_cost) <= TOLERANCE:
             return Treated(kind, _stored(quantity), (*_reasons(row, kind, quantity, price), *_billing_period(row)))
-    return _item(row, f"neither PricingQuantity nor ConsumedQuantity × ListUnitPrice is ListCost {plain(row.list_cost)}")
+    return _item(
+        row, f"neither PricingQuantity nor ConsumedQuantity × ListUnitPrice is ListCost {plain(row.list_cost)}"
+    )
 
 
 def _reasons(row: FocusRow, kind: Kind, quantity: Decimal, price: Decimal) -> list[str]:

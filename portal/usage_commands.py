@@ -1,0 +1,282 @@
+"""`flask usage`: usage from files."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from portal import focus_import
+from portal.core.errors import InvalidInput
+from portal.core.exact import plain
+from portal.core.keys import DEFAULT_SOURCE
+from portal.core.money import to_major
+from portal.focus_comparison import Compared, compare
+from portal.infra import clock
+from portal.operator import as_operator
+from portal.usage.events import FUTURE_ALLOWED
+from portal.usage.ingesting import Outcome
+from portal.usage.sources.documents import NEEDED, document_of_csv, document_of_json
+from portal.usage.sources.files import FileUnusable, SourceFile
+from portal.usage.sources.naming import RowLog
+from portal.usage.sources.rows import csv_rows, jsonl_rows
+from portal.usage.sources.storing import store_events
+from portal.usage.sources.surveying import Survey, survey
+from portal.usage.sources.treating import TOLERANCE, Kind
+
+FOCUS, CSV, JSONL = "focus", "csv", "jsonl"
+MOST_COMPARED = 30
+ROWS_PER_LOOK = 250
+WIDE = 180
+console = Console()
+
+usage_group = AppGroup("usage", help="Usage from files.")
+
+
+@usage_group.command("import")
+@click.argument("file")
+@click.option(
+    "--format", "kind", type=click.Choice([FOCUS, CSV, JSONL]), required=True, help="How the file is written."
+)
+@click.option(
+    "--source", help=f"Names the ids of the file; an id counts once per source. [{FOCUS}, else {DEFAULT_SOURCE}]"
+)
+@click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
+@click.option("--rejects", help="Where to name rejected rows. [FILE.rejects.csv]")
+@click.option("--special", help="focus: where to name rows that are treated specially. [FILE.special.csv]")
+@click.option("--comparison", help="focus: where to write the whole comparison with the drafts.")
+@as_operator
+def import_usage(
+    file: str,
+    kind: str,
+    source: str | None,
+    dry_run: bool,
+    rejects: str | None,
+    special: str | None,
+    comparison: str | None,
+) -> None:
+    """Import usage from FILE (.gz is unpacked; - is standard input). Running it again stores nothing twice.
+
+    csv and jsonl: id, organization, meter, quantity, time, source and correction are fields, all else is a property.
+    focus: a cloud bill; its accounts, SKUs and list prices become organizations, meters and prices.
+    Exits with 1 if any row was rejected, with 2 if the file cannot be used.
+    """
+    read = SourceFile(file)
+    if kind == FOCUS and read.is_standard_input:
+        raise click.UsageError("A FOCUS file is read twice, so it cannot come from standard input.")
+    targets = [rejects or f"{read.name}.rejects.csv", special or f"{read.name}.special.csv", comparison]
+    if len({Path(each).resolve() for each in [file, *targets] if each}) < 1 + sum(each is not None for each in targets):
+        raise click.UsageError("The file and what is written beside it need different names.")
+    try:
+        with RowLog(str(targets[0]), "field") as refused:
+            if kind == FOCUS:
+                with RowLog(str(targets[1]), "treated as") as specials:
+                    _import_focus(read, source or FOCUS, dry_run, refused, specials, comparison)
+            else:
+                _import_events(read, kind, source or DEFAULT_SOURCE, dry_run, refused)
+    except FileUnusable as error:
+        raise click.UsageError(error.sentence) from error
+    if refused.total:
+        _name("Rejected", refused)
+        console.print(f"{refused.total:,} rows were rejected; repair them and import the file again.", soft_wrap=True)
+        sys.exit(1)
+
+
+def _import_events(read: SourceFile, kind: str, source: str, dry_run: bool, refused: RowLog) -> None:
+    with _progress(read, "Storing") as reached, read.lines() as lines:
+        documents = _csv_documents(lines, source) if kind == CSV else _json_documents(lines, source)
+        counts = store_events(documents, rejects=refused, reached=reached, dry_run=dry_run)
+    if dry_run:
+        console.print(f"{counts[Outcome.ACCEPTED]:,} events can be stored. Nothing was.")
+    else:
+        console.print(_said("events", counts))
+
+
+def _csv_documents(lines: Iterator[str], source: str) -> Iterator[tuple[int, Any]]:
+    for number, row in csv_rows(lines, NEEDED):
+        yield number, row if isinstance(row, InvalidInput) else document_of_csv(row, source)
+
+
+def _json_documents(lines: Iterator[str], source: str) -> Iterator[tuple[int, Any]]:
+    for number, document in jsonl_rows(lines):
+        try:
+            yield number, document if isinstance(document, InvalidInput) else document_of_json(document, source)
+        except InvalidInput as error:
+            yield number, error
+
+
+def _import_focus(
+    read: SourceFile, source: str, dry_run: bool, refused: RowLog, specials: RowLog, comparison: str | None
+) -> None:
+    now = clock.now()
+    latest = now + FUTURE_ALLOWED
+    with _progress(read, "Reading") as reached, read.lines() as lines:
+        found = survey(lines, latest=latest, specials=specials, rejects=refused, reached=reached)
+    _say_survey(found)
+    _name("Treated specially", specials)
+    if dry_run:
+        console.print("Nothing was stored.")
+        return
+    compared = _store_focus(read, found, source, now, latest, refused)
+    _say_comparison(compared)
+    if comparison:
+        _write_comparison(comparison, compared)
+
+
+def _store_focus(
+    read: SourceFile, found: Survey, source: str, now: datetime, latest: datetime, refused: RowLog
+) -> list[Compared]:
+    with console.status("Organizations, meters, prices and drafts"):
+        groundwork = focus_import.lay_groundwork(found)
+    with _progress(read, "Storing") as reached:
+        stored = focus_import.store_rows(
+            read, groundwork, source=source, latest=latest, now=now, rejects=refused, reached=reached
+        )
+    console.print(_said("events", stored.events))
+    console.print(_said("one-off items", stored.items))
+    with console.status("Pricing the drafts"):
+        return compare(stored.expected, groundwork.organizations)
+
+
+def _said(what: str, counts: dict[Outcome, int]) -> str:
+    return f"{counts[Outcome.ACCEPTED]:,} {what} stored, {counts[Outcome.DUPLICATE]:,} were there already."
+
+
+def _say_survey(found: Survey) -> None:
+    rows = found.kinds.total() + found.rejected
+    counts = ", ".join(f"{count:,} as {kind}" for kind, count in found.kinds.items())
+    console.print(
+        f"{rows:,} rows: {counts}, {found.rejected:,} rejected. {len(found.accounts):,} sub accounts,"
+        f" {len(found.meters):,} meters, {len(found.prices):,} prices,"
+        f" months {', '.join(sorted({str(month) for _, month in found.months}))}.",
+        soft_wrap=True,
+    )
+
+
+def _name(title: str, log: RowLog) -> None:
+    """The named rows on the screen, and where all of them are."""
+    if not log.total:
+        return
+    table = Table("Row", "Id", log.about, "Why", title=f"{title}: {log.total:,} rows", title_justify="left")
+    for each in log.shown:
+        table.add_row(str(each.number), Text(each.row_id), Text(each.about), Text(each.sentence))
+    _wide().print(table)
+    shown = "" if log.total == len(log.shown) else f"The first {len(log.shown):,} are shown. "
+    console.print(f"{shown}All {log.total:,} are named in {log.path}.", soft_wrap=True)
+
+
+def _wide() -> Console:
+    """Where a wide table goes: the terminal as it is, and a file or pipe with room for every figure."""
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def _say_comparison(compared: list[Compared]) -> None:
+    if not compared:
+        console.print("The file has no usage to compare with drafts.")
+        return
+    shown = compared[:MOST_COMPARED]
+    title = "Draft invoices beside the file"
+    if len(compared) > len(shown):
+        title += f": the {len(shown)} largest differences of {len(compared):,}"
+    table = Table(
+        *(
+            "Organization",
+            "Month",
+            "SKU",
+            "Rows",
+            "Quantity",
+            "Draft, unrounded",
+            "ListCost",
+            "Difference",
+            "Draft",
+            "Due",
+        ),
+        title=title,
+        title_justify="left",
+    )
+    for each in shown:
+        table.add_row(*_cells(each), style="" if each.agrees else "red")
+    _wide().print(table)
+    for kind in (Kind.USAGE, Kind.CONSUMED):
+        of_kind = [each for each in compared if each.kind is kind]
+        if of_kind:
+            console.print(_summary(kind, of_kind), soft_wrap=True)
+
+
+def _summary(kind: Kind, compared: list[Compared]) -> str:
+    """The one sentence that says whether the drafts reproduce the bill."""
+    before = sum(each.agrees_unrounded for each in compared)
+    within = sum(each.within_rounding for each in compared)
+    after = sum(each.amount == each.list_amount for each in compared)
+    rows = sum(each.rows for each in compared)
+    largest = max(abs(each.difference) for each in compared)
+    months = ", ".join(sorted({str(each.month) for each in compared}))
+    counted = "PricingQuantity" if kind is Kind.USAGE else "ConsumedQuantity"
+    verdict = "reproduce" if all(each.agrees for each in compared) else "[red]do not all reproduce[/]"
+    more = f" and {within - before:,} more within the file's own rounding of its rows" if within > before else ""
+    return (
+        f"{rows:,} usage rows priced by {counted}: the draft invoices of {months} {verdict} ListCost per organization"
+        f" and SKU: before rounding {before:,} of {len(compared):,} agree within {TOLERANCE:.0e}{more} (largest"
+        f" difference {plain(largest)}), after rounding {after:,} of {len(compared):,} agree to the cent."
+    )
+
+
+def _cells(each: Compared) -> list[str]:
+    return [
+        each.organization,
+        str(each.month),
+        each.sku,
+        f"{each.rows:,}",
+        plain(each.quantity),
+        plain(each.unrounded),
+        plain(each.list_cost),
+        plain(each.difference),
+        f"{to_major(each.amount, each.currency)} {each.currency}",
+        f"{to_major(each.list_amount, each.currency)} {each.currency}",
+    ]
+
+
+def _write_comparison(path: str, compared: list[Compared]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(
+            ["organization", "month", "sku", "rows", "quantity", "draft_unrounded", "list_cost", "difference"]
+            + ["draft_rounded", "list_cost_rounded", "sub_account", "priced_by", "draft_quantity", "agrees"]
+        )
+        for each in compared:
+            agrees = "yes" if each.agrees else "no"
+            writer.writerow([*_cells(each), each.account, each.kind, plain(each.billed_quantity), agrees])
+    console.print(f"All {len(compared):,} comparisons are in {path}.", soft_wrap=True)
+
+
+class _RowsColumn(ProgressColumn):
+    """How many rows so far, and how many a second."""
+
+    def render(self, task: Task) -> Text:
+        rows, seconds = task.fields["rows"], task.elapsed or 0
+        rate = f" · {rows / seconds:,.0f}/s" if seconds else ""
+        return Text(f"{rows:,} rows{rate}")
+
+
+@contextmanager
+def _progress(read: SourceFile, doing: str) -> Iterator[Callable[[int], None]]:
+    """A bar by bytes read, with rows, rate and time left; call what it gives with the number of the last row."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _RowsColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+        task = bar.add_task(doing, total=None, rows=0)
+
+        def reached(number: int) -> None:
+            if number >= bar.tasks[task].fields["rows"] + ROWS_PER_LOOK:
+                bar.update(task, completed=read.position, total=read.size, rows=number)
+
+        yield reached

@@ -1,0 +1,137 @@
+"""The geometry of charts: stacked bars per day on a zero baseline, ready to be drawn as SVG by a template."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_CEILING, Decimal
+
+WIDTH, HEIGHT = 960, 240
+LEFT, TOP, BOTTOM = 72, 10, 26
+GRID_LINES = 4
+SERIES_COLOURS = 3
+OTHER = "Other"
+_TENTH = Decimal("0.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One rectangle; `series` counts from 1 and picks the colour."""
+
+    series: int
+    x: Decimal
+    y: Decimal
+    height: Decimal
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A label at a place of an axis."""
+
+    x: Decimal
+    y: Decimal
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One day of the table below a chart."""
+
+    day: date
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Everything that the template draws."""
+
+    title: str
+    finding: str
+    series: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    grid: tuple[Mark, ...]
+    ticks: tuple[Mark, ...]
+    rows: tuple[Row, ...]
+    bar_width: Decimal
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+
+
+Values = Mapping[date, Decimal]
+
+
+def bars_per_day(
+    title: str, days: Sequence[date], series: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]
+) -> Chart:
+    """Stack the largest series of each day, the rest together as "Other"; `say` writes a value for people.
+
+    Credits (values below zero) stand in the table and not in the picture, whose baseline is always zero.
+    """
+    shown = _largest(series)
+    step = Decimal(WIDTH - LEFT) / len(days)
+    top = _round_number(max(_heights(days, shown), default=Decimal(0)))
+    scale = Decimal(HEIGHT - TOP - BOTTOM) / top
+    bars = []
+    for index, day in enumerate(days):
+        base = Decimal(HEIGHT - BOTTOM)
+        for number, (name, values) in enumerate(shown, 1):
+            height = max(values.get(day, Decimal(0)), Decimal(0)) * scale
+            if height:
+                base -= height
+                says = f"{day:%-d %b}, {name}: {say(values[day])}"
+                bars.append(Bar(number, _tenths(LEFT + step * index + step / 10), _tenths(base), _tenths(height), says))
+    levels = [top * level / GRID_LINES for level in range(GRID_LINES + 1)]
+    return Chart(
+        title=title,
+        finding=_finding(days, shown, say),
+        series=tuple(name for name, _ in shown),
+        bars=tuple(bars),
+        grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), say(level)) for level in levels),
+        ticks=tuple(
+            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), str(day.day))
+            for index, day in enumerate(days)
+            if day.day % 7 == 1
+        ),
+        rows=tuple(
+            Row(day, tuple(say(values.get(day, Decimal(0))) for _, values in shown))
+            for day in days
+            if any(day in values for _, values in shown)
+        ),
+        bar_width=_tenths(step * 8 / 10),
+    )
+
+
+def _largest(series: Sequence[tuple[str, Values]]) -> list[tuple[str, Values]]:
+    ordered = sorted(series, key=lambda each: (-sum(each[1].values(), Decimal(0)), each[0]))
+    shown, rest = ordered[:SERIES_COLOURS], ordered[SERIES_COLOURS:]
+    other: dict[date, Decimal] = {}
+    for _, values in rest:
+        for day, value in values.items():
+            other[day] = other.get(day, Decimal(0)) + value
+    return [*shown, (OTHER, other)] if other else shown
+
+
+def _heights(days: Sequence[date], shown: Sequence[tuple[str, Values]]) -> list[Decimal]:
+    return [sum((max(values.get(day, Decimal(0)), Decimal(0)) for _, values in shown), Decimal(0)) for day in days]
+
+
+def _round_number(value: Decimal) -> Decimal:
+    """The next 1, 2, 4, 6 or 8 times a power of ten, so that a quarter of it is a short number too; 1 for nothing."""
+    if value <= 0:
+        return Decimal(1)
+    power = Decimal(1).scaleb(value.adjusted())
+    leading = (value / power).quantize(Decimal(1), ROUND_CEILING)
+    return next(nice for nice in (1, 2, 4, 6, 8, 10) if nice >= leading) * power
+
+
+def _finding(days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]) -> str:
+    heights = dict(zip(days, _heights(days, shown), strict=True))
+    highest = max(days, key=lambda day: (heights[day], day))
+    if not heights[highest]:
+        return "Nothing on any day."
+    return f"Highest on {highest:%-d %b %Y}: {say(heights[highest])}."
+
+
+def _tenths(value: Decimal) -> Decimal:
+    return value.quantize(_TENTH)

@@ -1,0 +1,128 @@
+"""Explaining a line: the sentence, the steps with unrounded amounts, and the one rounding."""
+
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from portal.core.exact import ZERO
+from portal.core.pricing import Model, Terms, terms_from_json
+from portal.infra.pages import quantity, unit_amount
+from portal.web.lines import ShownLine
+
+_SHOWN_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedStep:
+    """So many units at this price and a flat amount; amounts are unrounded, in the major unit."""
+
+    label: str
+    quantity: Decimal
+    unit_amount: Decimal
+    flat_amount: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a line has its amount."""
+
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    steps: tuple[ExplainedStep, ...]
+    unrounded: Decimal
+
+
+def explain(line: ShownLine, currency: str) -> Explanation:
+    """Explain a line from its derivation alone, so that a final invoice can be explained for ever."""
+    if line.kind == "usage":
+        return _usage(line)
+    if line.kind == "recurring":
+        return _recurring(line, currency)
+    return _by_hand(line, currency)
+
+
+_USAGE_SENTENCES = {
+    Model.PER_UNIT: "Every {unit} has the same price.",
+    Model.GRADUATED: "Each {unit} is charged at the price of the tier that it falls in.",
+    Model.VOLUME: "The month's whole quantity picks one tier; its price holds for every {unit}.",
+    Model.PACKAGE: "Sold in packages of {size}; a package that was begun counts whole.",
+    Model.FLAT_FEE: "A fixed fee.",
+}
+
+
+def _usage(line: ShownLine) -> Explanation:
+    derivation = line.derivation
+    terms = terms_from_json(derivation["terms"])
+    steps = tuple(_step(step, terms) for step in derivation["steps"])
+    size = sum((step.amount for step in steps), ZERO)
+    already = Decimal(derivation["already"])
+    facts = [
+        ("Price", f"{derivation['price']}, valid from {derivation['valid_from']}"),
+        ("Reported in", f"{derivation['events']:,} event" + ("s" if derivation["events"] != 1 else "")),
+    ]
+    if terms.free_quantity:
+        used = max(min(terms.free_quantity - already, line.quantity), ZERO)
+        facts.append(("Free of charge", f"{quantity(used)} of {quantity(terms.free_quantity)} {line.unit} a month"))
+    if already:
+        facts.append(("Reached before, at the price before", f"{quantity(already)} {line.unit}"))
+    sentence = _USAGE_SENTENCES[terms.model].format(unit=line.unit or "unit", size=quantity(terms.package_size))
+    if line.quantity < 0:
+        sentence += " Corrections outweigh the usage, so it is credited."
+    return Explanation(sentence, tuple(facts), steps, -size if line.quantity < 0 else size)
+
+
+def _step(step: dict[str, str], terms: Terms) -> ExplainedStep:
+    label = "Packages" if terms.model is Model.PACKAGE else "Charged"
+    if terms.tiers:
+        tier = next(
+            (
+                tier
+                for tier in terms.tiers
+                if tier.unit_amount == Decimal(step["unit_amount"])
+                and Decimal(step["flat_amount"]) in (tier.flat_amount, ZERO)
+            ),
+            None,
+        )
+        label = "Tier" if tier is None else _tier_name(tier.up_to)
+    return ExplainedStep(
+        label,
+        Decimal(step["quantity"]),
+        Decimal(step["unit_amount"]),
+        Decimal(step["flat_amount"]),
+        Decimal(step["amount"]),
+    )
+
+
+def _tier_name(up_to: Decimal | None) -> str:
+    return "Tier without an upper end" if up_to is None else f"Tier up to {quantity(up_to)}"
+
+
+def _recurring(line: ShownLine, currency: str) -> Explanation:
+    share = Fraction(line.derivation["share"])
+    fee = line.unit_amount or ZERO
+    exact = Fraction(fee) * Fraction(line.quantity) * share
+    with localcontext() as context:
+        context.prec = _SHOWN_DIGITS
+        unrounded = Decimal(exact.numerator) / Decimal(exact.denominator)
+    facts = [
+        ("Price", f"{line.derivation['price']}, valid from {line.derivation['valid_from']}"),
+        ("Fee", f"{quantity(line.quantity)} × {unit_amount(fee, currency)} a month"),
+    ]
+    sentence = "The fee of a whole month, billed in advance."
+    if share != 1:
+        facts.append(("Share of the month", _percent(share)))
+        sentence = "The plan began within the month, so the fee is for the rest of it, counted by the second."
+    return Explanation(sentence, tuple(facts), (), unrounded)
+
+
+def _percent(share: Fraction) -> str:
+    """A share of a month as a percentage with four decimals."""
+    return f"{Decimal(share.numerator * 100) / Decimal(share.denominator):.4f} %"
+
+
+def _by_hand(line: ShownLine, currency: str) -> Explanation:
+    each = line.unit_amount or ZERO
+    calculation = f"{quantity(line.quantity)} × {unit_amount(each, currency)}"
+    sentence = "A credit that we gave you." if line.kind == "credit" else "A single charge that we added by hand."
+    return Explanation(sentence, (("Calculation", calculation),), (), line.quantity * each)

@@ -1,0 +1,151 @@
+"""Invoices: the list, and each final one as it was frozen, with how its payment stands."""
+
+import json
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, Response, current_app, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from portal.core.errors import InvalidInput, NotFound
+from portal.core.lifecycle import InvoiceState
+from portal.core.money import to_major
+from portal.infra import clock
+from portal.infra.pages import csv_response, policy
+from portal.invoicing.models import Invoice
+from portal.invoicing.queries import invoice_of, invoices_of
+from portal.signed_in import guard_page, my_seat
+from portal.web.drafts import draft_file, draft_page, open_month
+from portal.web.explaining import explain
+from portal.web.lines import CSV_HEAD, chosen_line, csv_rows, lines_of_document
+from portal.web.standing import is_overdue, standing_of, word_of
+
+PAGE_ROWS = 24
+_LONGEST_ID = 18
+# A hundred years of months: every invoice that an organization can have.
+MOST_INVOICES = 1_200
+LIST_HEAD = ("Number", "Period from", "Period to", "Issued", "Due", "Currency", "Total", "Amount due", "State")
+_OPEN = (InvoiceState.DRAFT, InvoiceState.SCHEDULED)
+bp = Blueprint("invoices", __name__)
+bp.before_request(guard_page)
+
+
+@bp.get("/invoices")
+@policy("view invoices")
+def index() -> ResponseReturnValue:
+    """One page of my invoices, newest first."""
+    now = clock.now()
+    found = invoices_of(my_seat().organization_id, before=_cursor(), limit=PAGE_ROWS + 1)
+    invoices = found[:PAGE_ROWS]
+    last = invoices[-1] if len(found) > PAGE_ROWS else None
+    return render_template(
+        "web/invoices/index.html",
+        invoices=invoices,
+        overdue={invoice.id for invoice in invoices if is_overdue(invoice, now.date())},
+        older=url_for(".index", before=f"{last.period_start}.{last.id}") if last else None,
+        newest=url_for(".index") if request.args.get("before") else None,
+    )
+
+
+@bp.get("/invoices.csv")
+@policy("view invoices")
+def download_index() -> ResponseReturnValue:
+    """All my invoices as a file."""
+    rows = [_csv_row(invoice) for invoice in invoices_of(my_seat().organization_id, limit=MOST_INVOICES)]
+    return csv_response("invoices", LIST_HEAD, rows)
+
+
+@bp.get("/invoices/<uuid:public_id>")
+@policy("view invoices")
+def show(public_id: UUID) -> ResponseReturnValue:
+    """One invoice: a draft live, a final one as it was frozen."""
+    invoice, now = _mine(public_id), clock.now()
+    if invoice.state in _OPEN or invoice.document is None:
+        return draft_page(open_month(invoice.month, invoice), now)
+    lines = lines_of_document(invoice.document)
+    line = next((each for each in lines if each.number == chosen_line()), None)
+    return render_template(
+        "web/invoices/show.html",
+        invoice=invoice,
+        document=invoice.document,
+        lines=lines,
+        explained=line,
+        explanation=explain(line, invoice.currency) if line else None,
+        **_status(invoice),
+    )
+
+
+@bp.get("/invoices/<uuid:public_id>/status")
+@policy("view invoices")
+def status(public_id: UUID) -> ResponseReturnValue:
+    """The status panel of a final invoice, which loads itself again while something moves."""
+    invoice = _mine(public_id)
+    _document_of(invoice)
+    return render_template("web/invoices/_status.html", **_status(invoice))
+
+
+@bp.get("/invoices/<uuid:public_id>.csv")
+@policy("view invoices")
+def download(public_id: UUID) -> ResponseReturnValue:
+    """The lines of one invoice as a file."""
+    invoice = _mine(public_id)
+    if invoice.state in _OPEN or invoice.document is None:
+        return draft_file(open_month(invoice.month, invoice))
+    return csv_response(
+        f"invoice-{invoice.number}", CSV_HEAD, csv_rows(lines_of_document(invoice.document), invoice.currency)
+    )
+
+
+@bp.get("/invoices/<uuid:public_id>.json")
+@policy("view invoices")
+def download_document(public_id: UUID) -> ResponseReturnValue:
+    """The frozen document with its hash, for machines and for checking."""
+    invoice = _mine(public_id)
+    body = {"document": _document_of(invoice), "content_sha256": invoice.content_sha256}
+    response = Response(json.dumps(body, ensure_ascii=False, indent=2) + "\n", mimetype="application/json")
+    response.headers["Content-Disposition"] = f'attachment; filename="invoice-{invoice.number}.json"'
+    return response
+
+
+def _mine(public_id: UUID) -> Invoice:
+    return invoice_of(public_id, organization_id=my_seat().organization_id)
+
+
+def _document_of(invoice: Invoice) -> dict[str, Any]:
+    """What was frozen. Raises NotFound for a draft, which has no document yet."""
+    if invoice.document is None:
+        raise NotFound("This month is not final, so there is no document of it yet.")
+    return invoice.document
+
+
+def _status(invoice: Invoice) -> dict[str, Any]:
+    standing = standing_of(invoice, now=clock.now(), settings=current_app.config["SETTINGS"])
+    return {"invoice": invoice, "standing": standing}
+
+
+def _cursor() -> tuple[date, int] | None:
+    """Where the page before ended: "2026-03-01.42". Raises InvalidInput for anything else."""
+    text = request.args.get("before")
+    if not text:
+        return None
+    day, _, last_id = text.partition(".")
+    try:
+        return date.fromisoformat(day), int(last_id[:_LONGEST_ID])
+    except ValueError:
+        raise InvalidInput("The page that this link names is not there.", field="before") from None
+
+
+def _csv_row(invoice: Invoice) -> tuple[Any, ...]:
+    final = invoice.state not in _OPEN
+    return (
+        invoice.number,
+        invoice.month.first_day,
+        invoice.month.last_day,
+        invoice.invoiced_at.date() if invoice.invoiced_at else None,
+        invoice.due_date,
+        invoice.currency,
+        to_major(invoice.total, invoice.currency) if final else None,
+        to_major(invoice.amount_due, invoice.currency) if final else None,
+        word_of(invoice),
+    )

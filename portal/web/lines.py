@@ -1,0 +1,82 @@
+"""Lines of drafts and of final invoices as pages and files show them: from the live figures or the frozen document."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from flask import request
+
+from portal.core.money import to_major
+from portal.core.statement import Line
+
+CSV_HEAD = ("Line", "Kind", "Item", "Quantity", "Unit", "Unit price", "Currency", "Amount", "First day", "Last day")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    """One line; `number` counts from 1 within its invoice. `amount` is in minor units."""
+
+    number: int
+    kind: str
+    description: str
+    quantity: Decimal
+    unit: str
+    unit_amount: Decimal | None
+    amount: int
+    first_day: date
+    last_day: date
+    derivation: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, number: int, facts: Mapping[str, Any]) -> "ShownLine":
+        """A line from its plain data, as a document holds it."""
+        unit_amount = facts["unit_amount"]
+        first_day, last_day = (date.fromisoformat(day) for day in facts["period"])
+        return cls(
+            number,
+            facts["kind"],
+            facts["description"],
+            Decimal(facts["quantity"]),
+            facts["unit"],
+            None if unit_amount is None else Decimal(unit_amount),
+            facts["amount"],
+            first_day,
+            last_day,
+            facts["derivation"],
+        )
+
+
+def lines_of_draft(lines: Iterable[Line]) -> list[ShownLine]:
+    """The live lines of a draft."""
+    return [ShownLine.of(number, line.facts()) for number, line in enumerate(lines, 1)]
+
+
+def lines_of_document(document: Mapping[str, Any]) -> list[ShownLine]:
+    """The frozen lines of a final invoice."""
+    return [ShownLine.of(number, line) for number, line in enumerate(document["lines"], 1)]
+
+
+def chosen_line() -> int | None:
+    """The line that the address wants explained (?explain=3)."""
+    return request.args.get("explain", type=int)
+
+
+def csv_rows(lines: Sequence[ShownLine], currency: str) -> list[tuple[Any, ...]]:
+    """The lines for a file, with amounts in the major unit."""
+    return [
+        (
+            line.number,
+            line.kind,
+            line.description,
+            line.quantity,
+            line.unit,
+            line.unit_amount,
+            currency,
+            to_major(line.amount, currency),
+            line.first_day,
+            line.last_day,
+        )
+        for line in lines
+    ]

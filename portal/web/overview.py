@@ -1,0 +1,103 @@
+"""The start page of a customer: how much, is it a surprise, is there something to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from flask import Blueprint, current_app, redirect, render_template
+from flask.typing import ResponseReturnValue
+
+from portal.catalog.queries import meters_by_code
+from portal.core.lifecycle import InvoiceState, PaymentState
+from portal.core.money import round_to_minor, to_major
+from portal.core.periods import Month
+from portal.core.statement import Line, LineKind
+from portal.infra import clock
+from portal.infra.pages import money, policy
+from portal.invoicing.drafting import draft_of
+from portal.invoicing.models import Invoice
+from portal.invoicing.queries import invoices_of
+from portal.organizations.queries import organization_by_id
+from portal.organizations.roles import Permission
+from portal.signed_in import guard_page, me, my_seat
+from portal.usage.queries import usage_by_group_and_day, usage_complete_up_to
+from portal.web.charts import Chart, bars_per_day
+from portal.web.standing import is_overdue
+
+LOOKED_THROUGH, LISTED = 12, 3
+bp = Blueprint("overview", __name__)
+bp.before_request(guard_page)
+
+
+@dataclass(frozen=True, slots=True)
+class ToDo:
+    """One invoice that wants something of the customer."""
+
+    invoice: Invoice
+    sentence: str
+
+
+@bp.get("/")
+@policy("signed in")
+def show() -> ResponseReturnValue:
+    """The overview; people of the staff have their own start page."""
+    if me().staff_role is not None:
+        return redirect("/admin", 303)
+    seat, now = my_seat(), clock.now()
+    month = Month.of(now)
+    invoices = invoices_of(seat.organization_id, limit=LOOKED_THROUGH)
+    draft = draft_of(organization_by_id(seat.organization_id), month)
+    past = [invoice for invoice in invoices if invoice.period_start < month.first_day]
+    final = [invoice for invoice in past if invoice.state == InvoiceState.FINALIZED]
+    is_new = not draft.statement.lines and not draft.unpriced and not invoices
+    return render_template(
+        "web/overview/show.html",
+        month=month,
+        statement=draft.statement,
+        last_final=final[0] if final else None,
+        invoices=past[:LISTED],
+        to_do=_to_do(final, now.date()),
+        chart=_cost_per_day(seat.organization_id, month, draft.statement.lines, seat.currency),
+        heard_of_at=usage_complete_up_to(seat.organization_id, month),
+        sees_invoices=me().may(Permission.VIEW_INVOICES),
+        today=now.date(),
+        first_meter=next(iter(meters_by_code().values()), None) if is_new else None,
+        is_new=is_new,
+        portal_url=current_app.config["SETTINGS"].portal_url,
+        now=now,
+    )
+
+
+def _to_do(invoices: Sequence[Invoice], today: date) -> list[ToDo]:
+    """What the customer has to see to, most pressing first."""
+    urgent = {
+        PaymentState.FAILED: "The payment failed.",
+        PaymentState.ACTION_REQUIRED: "Your bank wants the payment to be confirmed.",
+    }
+    found = [ToDo(each, urgent[PaymentState(each.payment_state)]) for each in invoices if each.payment_state in urgent]
+    found += [ToDo(each, "Payment is overdue.") for each in invoices if is_overdue(each, today)]
+    return found
+
+
+def _cost_per_day(organization_id: int, month: Month, lines: Sequence[Line], currency: str) -> Chart | None:
+    """Each usage line spread over its days by quantity: what a day cost at the line's average price."""
+    usage = [line for line in lines if line.kind is LineKind.USAGE and line.quantity > 0]
+    if not usage:
+        return None
+    spans = [
+        (index, series, line.period_start, line.period_end)
+        for index, line in enumerate(usage)
+        for series in line.series
+    ]
+    costs: dict[str, dict[date, Decimal]] = {}
+    for index, day, quantity in usage_by_group_and_day(organization_id, month, spans):
+        line = usage[index]
+        of_day = costs.setdefault(line.description, {})
+        of_day[day] = of_day.get(day, Decimal(0)) + to_major(line.amount, currency) * quantity / line.quantity
+    return bars_per_day(
+        f"Usage cost per day ({currency})",
+        month.days(),
+        list(costs.items()),
+        lambda value: money(round_to_minor(value, currency), currency),
+    )

@@ -1,0 +1,123 @@
+"""Signing in and out, and what a person chooses for themselves: the organization they look at, the theme."""
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf import FlaskForm
+from wtforms import EmailField, PasswordField, SelectField, StringField
+from wtforms.validators import InputRequired, Length
+
+from portal.config import Settings
+from portal.infra import clock
+from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.pages import policy
+from portal.organizations import sessions
+from portal.organizations.sessions import SignInRefused
+from portal.signed_in import cookie_name, guard_page, identify, me, safe_next
+
+SECONDS_A_DAY = 24 * 60 * 60
+bp = Blueprint("session", __name__)
+bp.before_request(guard_page)
+
+
+class SignInForm(FlaskForm):
+    """What a person types to sign in. The lengths only keep nonsense away from the password hash."""
+
+    email = EmailField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=320)])
+    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
+
+
+class OrganizationForm(FlaskForm):
+    """Which organization to look at."""
+
+    slug = StringField(validators=[InputRequired(), Length(max=200)])
+
+
+class ThemeForm(FlaskForm):
+    """Light or dark pages, or as the system says."""
+
+    theme = SelectField(choices=["system", "light", "dark"])
+
+
+@bp.get("/sign-in")
+@policy("public")
+def sign_in() -> ResponseReturnValue:
+    """The form; somebody who is signed in already goes on."""
+    if identify() is not None:
+        return redirect(safe_next(request.args.get("next")), 303)
+    return _sign_in_page(SignInForm())
+
+
+@bp.post("/sign-in")
+@policy("public")
+def open_session() -> ResponseReturnValue:
+    """Check the password, open a session and go on to the page that was asked for."""
+    form = SignInForm()
+    if not form.validate_on_submit():
+        return _sign_in_page(form), 422
+    settings: Settings = current_app.config["SETTINGS"]
+    try:
+        with acting_as(SYSTEM), transaction():
+            token = sessions.sign_in(
+                form.email.data or "",
+                form.password.data or "",
+                now=clock.now(),
+                days=settings.session_days,
+                address=request.remote_addr,
+                user_agent=request.user_agent.string,
+            )
+    except SignInRefused as refusal:
+        return _sign_in_page(form, refusal.sentence), 422
+    response = redirect(safe_next(request.form.get("next")), 303)
+    _keep(response, token, settings.session_days * SECONDS_A_DAY)
+    return response
+
+
+@bp.post("/sign-out")
+@policy("signed in")
+def sign_out() -> ResponseReturnValue:
+    """End the session here and on the server."""
+    with acting_as(SYSTEM), transaction():
+        sessions.sign_out(request.cookies[cookie_name()])
+    response = redirect(url_for(".sign_in"), 303)
+    _keep(response, "", 0)
+    return response
+
+
+@bp.post("/organization")
+@policy("signed in")
+def choose_organization() -> ResponseReturnValue:
+    """Look at another of one's organizations, from its start page on."""
+    form = OrganizationForm()
+    if form.validate_on_submit():
+        with acting_as(SYSTEM), transaction():
+            sessions.choose_organization(request.cookies[cookie_name()], form.slug.data or "", me())
+    return redirect("/", 303)
+
+
+@bp.post("/theme")
+@policy("signed in")
+def choose_theme() -> ResponseReturnValue:
+    """Remember the theme and go back to the page."""
+    form = ThemeForm()
+    if form.validate_on_submit():
+        with acting_as(SYSTEM), transaction():
+            sessions.choose_theme(me().user_id, form.theme.data)
+    return redirect(safe_next(request.form.get("next")), 303)
+
+
+def _sign_in_page(form: SignInForm, sentence: str | None = None) -> str:
+    target = safe_next(request.values.get("next"))
+    return render_template("web/session/sign_in.html", form=form, next=target, sentence=sentence)
+
+
+def _keep(response: Response, token: str, seconds: int) -> None:
+    """Set the session cookie; no seconds take it away."""
+    response.set_cookie(
+        cookie_name(),
+        token,
+        max_age=seconds,
+        path="/",
+        httponly=True,
+        samesite="Lax",
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+    )

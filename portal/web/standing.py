@@ -1,0 +1,124 @@
+"""How an invoice stands, in words for the customer: what happens now, whether to pay, how soon to look again."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from portal.config import Settings
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
+from portal.infra.pages import day, moment
+from portal.invoicing.models import Invoice
+
+SOON_SECONDS, WATCHING_SECONDS = 2, 5
+PAYABLE = {PaymentState.OPEN, PaymentState.ACTION_REQUIRED, PaymentState.FAILED}
+_IN_FLIGHT = {SyncState.PENDING, SyncState.UNKNOWN}
+_LATE = {PaymentState.OPEN, PaymentState.FAILED, PaymentState.ACTION_REQUIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the status panel says. `state` is one word for programs; `look_again_seconds` is None when nothing moves."""
+
+    state: str
+    sentence: str
+    overdue: bool
+    pay_url: str | None
+    look_again_seconds: int | None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it changes by itself within seconds, so that a page without JavaScript reloads itself."""
+        return self.look_again_seconds == SOON_SECONDS
+
+
+def standing_of(invoice: Invoice, *, now: datetime, settings: Settings) -> Standing:
+    """How a final or void invoice stands."""
+    today = now.astimezone(UTC).date()
+    payable = invoice.state == InvoiceState.FINALIZED and invoice.payment_state in PAYABLE
+    return Standing(
+        state=word_of(invoice),
+        sentence=_sentence(invoice, today),
+        overdue=is_overdue(invoice, today),
+        pay_url=_pay_url(invoice, settings) if payable else None,
+        look_again_seconds=_look_again(invoice),
+    )
+
+
+def word_of(invoice: Invoice) -> str:
+    """One word: what the document is, or, once there is something to pay, how the payment stands."""
+    if invoice.state == InvoiceState.FINALIZED and invoice.payment_state != PaymentState.NONE:
+        return str(invoice.payment_state)
+    return str(invoice.state)
+
+
+def is_overdue(invoice: Invoice, today: date) -> bool:
+    """Whether the due date has passed without a payment."""
+    return (
+        invoice.state == InvoiceState.FINALIZED
+        and invoice.payment_state in _LATE
+        and invoice.due_date is not None
+        and invoice.due_date < today
+    )
+
+
+def second_of(value: datetime) -> str:
+    """A time of day to the second: 14:45:10 UTC."""
+    return f"{value.astimezone(UTC):%H:%M:%S} UTC"
+
+
+def _look_again(invoice: Invoice) -> int | None:
+    if invoice.state != InvoiceState.FINALIZED:
+        return None
+    if invoice.sync_state in _IN_FLIGHT:
+        return SOON_SECONDS
+    if invoice.payment_state == PaymentState.PROCESSING or invoice.payment_state in PAYABLE:
+        return WATCHING_SECONDS
+    return None
+
+
+def _sentence(invoice: Invoice, today: date) -> str:
+    if invoice.state == InvoiceState.VOID:
+        return "This invoice is void: it does not count, and there is nothing to pay."
+    if not invoice.amount_due:
+        return "There is nothing to pay."
+    if invoice.payment_state == PaymentState.NONE:
+        return _SENDING.get(SyncState(invoice.sync_state), "The payment page is being prepared.")
+    if invoice.payment_state == PaymentState.PAID:
+        return f"Paid on {moment(invoice.paid_at)}. Thank you." if invoice.paid_at else "Paid. Thank you."
+    due = _due(invoice, today)
+    return {
+        PaymentState.OPEN: due,
+        PaymentState.FAILED: f"{invoice.payment_message or 'The payment failed.'} {due}".strip(),
+        PaymentState.ACTION_REQUIRED: f"Your bank wants the payment to be confirmed; the Pay link leads there. {due}",
+        PaymentState.PROCESSING: "Your payment is on its way. With some banks this takes a few days.",
+        PaymentState.UNCOLLECTIBLE: "We no longer expect a payment for this invoice.",
+        PaymentState.REFUNDED: "The payment was refunded.",
+        PaymentState.DISPUTED: "The payment is disputed at the bank; we wait for the bank's decision.",
+    }[PaymentState(invoice.payment_state)]
+
+
+_SENDING = {
+    SyncState.PENDING: "The payment page is being prepared; the Pay link appears here in a moment.",
+    SyncState.UNKNOWN: "We do not know yet whether the payment page is ready. Nothing is billed twice; we look again.",
+    SyncState.MISMATCH: "We are checking this invoice. There is nothing that you have to do.",
+    SyncState.DEAD: "We are checking this invoice. There is nothing that you have to do.",
+}
+
+
+def _due(invoice: Invoice, today: date) -> str:
+    if invoice.due_date is None:
+        return "Please pay on receipt."
+    if invoice.due_date < today:
+        return f"Payment was due on {day(invoice.due_date)}."
+    return f"Payment is due on {day(invoice.due_date)}."
+
+
+def _pay_url(invoice: Invoice, settings: Settings) -> str | None:
+    """Where to pay. The sandbox's page is told the way back; Stripe's own page knows it from its settings."""
+    address = invoice.hosted_invoice_url
+    if not address or not settings.stripe_api_base:
+        return address
+    parts = urlsplit(address)
+    back = f"{settings.portal_url}/invoices/{invoice.public_id}"
+    query = urlencode([*parse_qsl(parts.query), ("return_url", back)])
+    return urlunsplit(parts._replace(query=query))

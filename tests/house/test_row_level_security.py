@@ -1,0 +1,275 @@
+"""One organization's transaction sees that organization's rows, whatever a query forgets."""
+
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from tests.factories import (
+    MONTH,
+    acting,
+    add,
+    finalize_now,
+    make_draft,
+    make_final,
+    make_meter,
+    make_organization,
+    make_plan,
+    make_price,
+    sql,
+    subscribe,
+    use,
+)
+
+from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
+from portal.organizations.api_keys import create_key
+from portal.organizations.people import add_member, create_user
+
+ROLES = (TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE)
+USAGE = ("usage_events", "usage_series", "usage_daily")
+# Looked up by token before anybody knows the organization; a tenant has no right to it at all.
+WITHOUT_POLICIES = {"sessions"}
+
+
+def rows(connection: psycopg.Connection, query: str, *values: object) -> list[tuple]:
+    return connection.execute(query, values).fetchall()
+
+
+def tables_with(connection: psycopg.Connection, column: str) -> set[str]:
+    found = rows(
+        connection,
+        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND a.attname = %s",
+        column,
+    )
+    return {name for (name,) in found}
+
+
+def test_every_table_with_an_organization_has_row_level_security_that_binds_its_owner_too(owner_connection):
+    found = rows(
+        owner_connection,
+        "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,"
+        " (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) FROM pg_class c WHERE c.relkind IN ('r', 'p')",
+    )
+    state = {name: rest for name, *rest in found}
+    tables = tables_with(owner_connection, "organization_id")
+    assert {"invoices", "usage_events", "outbox", "audit_entries"} <= tables
+    for table in (tables | {"organizations", "price_versions"}) - WITHOUT_POLICIES:
+        enabled, forced, policies = state[table]
+        assert enabled, table
+        assert forced, table
+        assert policies, table
+
+
+def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
+    everything = {name for (name,) in rows(
+        owner_connection, "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        " AND NOT relrowsecurity",
+    )}  # fmt: skip
+    shared = {"meters", "plans", "alembic_version"}
+    assert WITHOUT_POLICIES <= everything
+    for table in everything - shared:
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+            may = rows(owner_connection, "SELECT has_table_privilege(%s, %s, %s)", TENANT_ROLE, table, right)
+            assert may == [(False,)], f"a tenant may {right} {table}"
+
+
+@pytest.mark.parametrize("table", ["meters", "plans", "price_versions", "prices", "organizations", "invoices"])
+def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
+    for right in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
+        may = rows(owner_connection, "SELECT has_table_privilege(%s, %s, %s)", TENANT_ROLE, table, right)
+        assert may == [(False,)], f"a tenant may {right} {table}"
+
+
+def test_runtime_roles_can_neither_sign_in_nor_bypass_nor_own_anything(owner_connection):
+    for role in ROLES:
+        [(superuser, bypass, login, create, owned)] = rows(
+            owner_connection,
+            "SELECT rolsuper, rolbypassrls, rolcanlogin, rolcreaterole OR rolcreatedb,"
+            " (SELECT count(*) FROM pg_class WHERE relowner = r.oid) FROM pg_roles r WHERE rolname = %s",
+            role,
+        )
+        assert (superuser, bypass, login, create, owned) == (False, False, False, False, 0), role
+
+
+def test_no_runtime_role_is_a_member_of_another_role(owner_connection):
+    assert rows(
+        owner_connection,
+        "SELECT m.member::regrole FROM pg_auth_members m WHERE m.member::regrole::text = ANY(%s)",
+        list(ROLES),
+    ) == []
+
+
+def test_the_application_signs_in_as_somebody_who_is_bound_by_the_policies(owner_connection):
+    [(superuser, bypass)] = rows(
+        owner_connection, "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    )
+    if superuser:
+        pytest.skip("these servers' DATABASE_URL is a superuser's; the roles of transactions still bind it")
+    assert (superuser, bypass) == (False, False)
+
+
+def test_every_view_runs_as_whoever_asks(owner_connection):
+    assert rows(
+        owner_connection,
+        "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace"
+        " AND NOT coalesce(reloptions, '{}') @> ARRAY['security_invoker=true']",
+    ) == []
+
+
+@pytest.mark.parametrize("table", USAGE)
+def test_usage_tables_can_be_spread_by_organization(owner_connection, table):
+    """Citus' rules: the organization in every unique key, no foreign keys from or to them, no triggers."""
+    keys = rows(
+        owner_connection,
+        "SELECT c.relname, ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = i.indrelid"
+        " AND attnum = ANY(i.indkey)) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = %s::regclass AND i.indisunique",
+        table,
+    )
+    assert keys
+    assert all("organization_id" in columns for _, columns in keys), keys
+    foreign = "SELECT conname FROM pg_constraint WHERE contype = 'f' AND %s::regclass IN (conrelid, confrelid)"
+    assert rows(owner_connection, foreign, table) == []
+    assert rows(owner_connection, "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass", table) == []
+
+
+def test_money_is_whole_and_quantities_are_exact(owner_connection):
+    found = rows(
+        owner_connection,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND data_type IN ('real', 'double precision', 'money', 'timestamp without time zone')",
+    )
+    assert found == []
+    amounts = rows(
+        owner_connection,
+        "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND column_name IN ('total', 'amount', 'amount_due', 'amount_paid', 'balance_applied')",
+    )
+    assert amounts
+    assert {kind for _, kind in amounts} == {"bigint"}
+
+
+@pytest.fixture
+def two_organizations(app, clean_database) -> dict[str, int]:
+    """Two organizations with rows in every table that holds rows of one."""
+    with acting(app):
+        meter, plan = make_meter(), make_plan()
+        make_price(meter)
+        ids = {}
+        for slug in ("acme", "umbrella"):
+            organization = make_organization(slug)
+            ids[slug] = organization.id
+            make_price(meter, "0.005", organization_id=organization.id, name=f"Own price of {slug}")
+            subscribe(organization, plan, datetime(2026, 9, 1, tzinfo=UTC))
+            use(organization, meter, 5000, region="ams")
+            with transaction():
+                person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
+                add_member(person, organization, "owner")
+                create_key(name="machine", organization_id=organization.id, scopes=("ingest",), live=False)
+            lower = make_draft(organization, MONTH.previous)
+            add(lower, "-500.00")
+            finalize_now(lower)
+            invoice = make_draft(organization)
+            add(invoice, "10.00")
+            finalize_now(invoice)
+            make_draft(organization, MONTH.next)
+            sql(
+                "INSERT INTO stripe_calls (organization_id, invoice_id, subject, step, generation, idempotency_key,"
+                " parameters) VALUES (:organization, :invoice, gen_random_uuid(), 'create', 1, :slug, '{}')",
+                organization=organization.id,
+                invoice=invoice.id,
+                slug=slug,
+            )
+            make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
+    return ids
+
+
+def tenant_tables(connection: psycopg.Connection) -> list[str]:
+    return sorted(tables_with(connection, "organization_id") - WITHOUT_POLICIES)
+
+
+def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, two_organizations):
+    seen = 0
+    for slug, mine in two_organizations.items():
+        other = next(each for name, each in two_organizations.items() if name != slug)
+        for table in tenant_tables(owner_connection):
+            with acting(app):
+                everybody = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
+            assert {mine, other} <= set(everybody), f"{table} has no rows to tell apart"
+            with acting(app, tenant(mine)):
+                try:
+                    visible = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
+                except ProgrammingError as error:
+                    assert "permission denied" in str(error)
+                    assert table in ("outbox", "stripe_calls", "audit_entries")
+                    continue
+            assert set(visible) - {None} == {mine}, table
+            assert visible.count(mine) == everybody.count(mine), table
+            assert table == "prices" or None not in visible
+            seen += 1
+    assert seen == 2 * 12
+
+
+def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):
+    for slug, mine in two_organizations.items():
+        with acting(app, tenant(mine)):
+            assert sql("SELECT slug FROM organizations") == [(slug,)]
+            names = {name for (name,) in sql("SELECT p.name FROM price_versions v JOIN prices p ON p.id = v.price_id")}
+            assert names == {f"Own price of {slug}", "Price of machine_seconds", "Support"}
+            assert len(sql("SELECT id FROM price_versions")) == 3
+
+
+def test_without_an_organization_a_tenant_sees_nothing_and_nothing_breaks(app, owner_connection, two_organizations):
+    with acting(app, Scope(TENANT_ROLE)):
+        for table in ("invoices", "usage_daily", "memberships", "organizations", "one_off_items"):
+            assert sql(f"SELECT * FROM {table}") == []
+        assert {row[0] for row in sql("SELECT organization_id FROM prices")} == {None}
+
+
+def test_a_tenant_cannot_write_into_another_organizations_books(app, two_organizations):
+    insert = (
+        "INSERT INTO usage_series (organization_id, series_id, meter_id, dimensions) VALUES (:organization, 1, 1, '{}')"
+    )
+    with acting(app, tenant(two_organizations["acme"])):
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            sql(insert, organization=two_organizations["umbrella"])
+        sql(insert, organization=two_organizations["acme"])
+        changed = sql(
+            "UPDATE usage_daily SET quantity = 0 WHERE organization_id = :other RETURNING day",
+            other=two_organizations["umbrella"],
+        )
+        assert changed == []
+
+
+def test_a_tenant_cannot_take_another_role_within_its_transaction_by_leaving_it(app, two_organizations):
+    """What a role may do ends with the transaction: the next one on the same connection starts from nothing."""
+    with acting(app, tenant(two_organizations["acme"])):
+        assert sql("SELECT current_user") == [(TENANT_ROLE,)]
+    with acting(app):
+        assert sql("SELECT current_user") == [(SYSTEM_ROLE,)]
+        assert sql("SELECT NULLIF(current_setting('app.organization_id', true), '')") == [(None,)]
+
+
+def test_no_role_can_change_what_is_only_added(app, two_organizations):
+    for scope in (Scope(SYSTEM_ROLE), Scope(STAFF_ROLE), tenant(two_organizations["acme"])):
+        for table in ("audit_entries", "balance_entries", "price_versions"):
+            for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET id = id"):
+                with acting(app, scope), pytest.raises(DBAPIError, match="permission denied|only added"):
+                    sql(statement)
+
+
+def test_even_the_owner_cannot_change_what_is_only_added(owner_connection, two_organizations):
+    with owner_connection.transaction(force_rollback=True):
+        owner_connection.execute(f"SET LOCAL ROLE {SYSTEM_ROLE}")
+        owner_connection.execute("RESET ROLE")
+        owner_connection.execute("ALTER TABLE audit_entries NO FORCE ROW LEVEL SECURITY")
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            owner_connection.execute("DELETE FROM audit_entries")
+
+
+def test_a_capability_asks_the_database_as_the_role_of_the_scope(app, two_organizations):
+    with acting(app, tenant(two_organizations["acme"])), transaction() as session:
+        assert session.execute(text("SELECT current_user, session_user <> current_user")).one() == (TENANT_ROLE, True)
+        assert db.session() is session

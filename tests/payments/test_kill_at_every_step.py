@@ -1,0 +1,215 @@
+"""The worker dies at every single step, once at each: there is one invoice at Stripe, one number, and no doubt."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import pytest
+from tests.factories import (
+    MONTH,
+    NOW,
+    add,
+    fingerprint_of,
+    make_draft,
+    make_final,
+    make_meter,
+    make_organization,
+    make_price,
+    reload,
+    sql,
+    use,
+)
+from tests.payments.conftest import ROOT, examine, open_rows, work
+
+from portal.core.lifecycle import SyncState
+from portal.infra.db import transaction
+from portal.invoicing.voiding import void_invoice
+from portal.payments.receiving import store_event
+
+pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
+
+
+class Helper:
+    """The process that does the work and dies."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def __call__(self, **order: object) -> dict:
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        assert not answer["failed"], answer
+        return answer
+
+
+@pytest.fixture
+def helper(portal_environment: dict[str, str], sandbox) -> Iterator[Helper]:
+    environment = {**os.environ, **portal_environment, "STRIPE_API_BASE": sandbox.url, "LOG_LEVEL": "CRITICAL"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.payments.killable"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield Helper(process)
+    process.stdin.close()
+    process.wait(10)
+    process.stdout.close()
+
+
+def expire_leases() -> None:
+    sql(
+        "UPDATE outbox SET lease_until = now() - interval '1 second', run_after = now()"
+        " WHERE finished_at IS NULL AND dead_at IS NULL"
+    )
+
+
+def kill_everywhere(helper: Helper, prepare: Callable[[int], int], capsys, what: str) -> int:
+    """Run a job to count its boundaries; then, for a fresh one at every boundary, kill it there and run it again."""
+    whole = helper(work="run", outbox_id=prepare(0))
+    points = whole["boundaries"]
+    assert points > 20
+    for k in range(1, points + 1):
+        outbox_id = prepare(k)
+        assert helper(work="run", outbox_id=outbox_id, kill_at=k)["killed"], k
+        expire_leases()
+        helper(work="run", outbox_id=outbox_id)
+        [(finished, dead)] = sql("SELECT finished_at, dead_at FROM outbox WHERE id = :id", id=outbox_id)
+        assert finished is not None, k
+        assert dead is None, k
+    with capsys.disabled():
+        print(f"\n{what}: killed at each of {points} points")
+    return points
+
+
+def newest_job(kind: str) -> int:
+    return sql("SELECT max(id) FROM outbox WHERE kind = :kind AND finished_at IS NULL", kind=kind)[0][0]
+
+
+def test_a_sync_that_is_killed_anywhere_makes_one_invoice_at_stripe(helper, sandbox, capsys):
+    invoices = []
+
+    def prepare(number: int) -> int:
+        organization = make_organization(f"org-{number}")
+        invoices.append(make_final(organization, "12.00", "23.45"))
+        return newest_job("sync_invoice")
+
+    points = kill_everywhere(helper, prepare, capsys, "sync")
+    ledger = sandbox.ledger()
+    theirs = Counter(each["metadata"]["invoice_id"] for each in ledger["invoices"])
+    assert theirs == {str(each.public_id): 1 for each in invoices}
+    customers = Counter(each["metadata"]["organization_id"] for each in ledger["customers"])
+    assert len(customers) == points + 1
+    assert set(customers.values()) == {1}
+    assert {(each["status"], each["total"], len(each["lines"])) for each in ledger["invoices"]} == {("open", 3545, 2)}
+    for invoice in map(reload, invoices):
+        assert (invoice.sync_state, invoice.amount_due, bool(invoice.stripe_id)) == (SyncState.SYNCED, 3545, True)
+    assert sql("SELECT count(*) FROM audit_entries WHERE action = 'synced to Stripe'") == [(points + 1,)]
+    assert examine() == []
+
+
+def test_a_finalize_that_is_killed_anywhere_takes_one_number_and_leaves_no_gap(helper, sandbox, capsys):
+    meter = make_meter()
+    make_price(meter, "0.05")
+
+    def prepare(number: int) -> dict:
+        organization = make_organization(f"org-{number}")
+        use(organization, meter, 100 + number, at=date(2026, 10, 3), region="ams")
+        credit = make_draft(organization, MONTH.previous)
+        add(credit, "-2.00")
+        order(credit)
+        invoice = make_draft(organization)
+        add(invoice, "12.00")
+        invoices.append(invoice)
+        return order(invoice, run=False)
+
+    def order(invoice, *, run: bool = True) -> dict:
+        what = {
+            "work": "finalize",
+            "public_id": str(invoice.public_id),
+            "fingerprint": fingerprint_of(invoice),
+            "now": NOW.isoformat(),
+            "again": False,
+        }
+        if run:
+            helper(**what)
+        return what
+
+    invoices: list = []
+    points = helper(**prepare(0))["boundaries"]
+    assert points > 20
+    committed = 0
+    for k in range(1, points + 1):
+        what = prepare(k)
+        assert helper(**what, kill_at=k)["killed"], k
+        state = reload(invoices[-1]).state
+        assert state in ("draft", "finalized")
+        committed += state == "finalized"
+        if state == "draft":
+            assert sql("SELECT count(*) FROM invoice_items WHERE invoice_id = :id", id=invoices[-1].id) == [(0,)]
+        helper(**{**what, "again": True})
+    with capsys.disabled():
+        print(f"\nfinalize: killed at each of {points} points, {committed} of them after the commit")
+    assert 1 <= committed < points
+    numbers = sorted(int(reload(invoice).number.rpartition("-")[2]) for invoice in invoices)
+    taken = sorted(int(n.rpartition("-")[2]) for (n,) in sql("SELECT number FROM invoices WHERE number IS NOT NULL"))
+    assert taken == list(range(1, 2 * (points + 1) + 1))
+    assert len(set(numbers)) == points + 1
+    for number, invoice in enumerate(map(reload, invoices)):
+        assert (invoice.total, invoice.balance_applied) == (1200 + 5 * (100 + number), 200)
+    assert sql("SELECT count(*) FROM outbox WHERE kind = 'sync_invoice'") == [(points + 1,)]
+    assert sql("SELECT sum(amount) FROM balance_entries") == [(0,)]
+    assert examine() == []
+
+
+def test_a_void_that_is_killed_anywhere_voids_once(helper, sandbox, capsys):
+    organization = make_organization()
+    make_final(organization, "1.00", month=MONTH.plus(-400))
+    work()
+    invoices = []
+
+    def prepare(number: int) -> int:
+        invoice = make_final(organization, "12.00", month=MONTH.plus(-number))
+        helper(work="run", outbox_id=newest_job("sync_invoice"))
+        with transaction():
+            void_invoice(invoice.id, reason="a mistake", now=NOW)
+        invoices.append(invoice)
+        return newest_job("void_at_stripe")
+
+    points = kill_everywhere(helper, prepare, capsys, "void")
+    statuses = Counter(each["status"] for each in sandbox.invoices())
+    assert statuses == {"void": points + 1, "open": 1}
+    assert {reload(invoice).stripe_status for invoice in invoices} == {"void"}
+    assert examine() == []
+
+
+def test_a_webhook_whose_job_is_killed_anywhere_is_applied_once(helper, sandbox, capsys):
+    organization = make_organization()
+    invoices = []
+
+    def prepare(number: int) -> int:
+        invoice = make_final(organization, "12.00", month=MONTH.plus(-number))
+        helper(work="run", outbox_id=newest_job("sync_invoice"))
+        stripe_id = reload(invoice).stripe_id
+        sandbox.act("pay", invoice=stripe_id)
+        with transaction():
+            store_event(
+                {"id": f"evt_{number}", "type": "invoice.paid", "data": {"object": {"id": stripe_id, "metadata": {}}}}
+            )
+        invoices.append(invoice)
+        return newest_job("apply_stripe_event")
+
+    points = kill_everywhere(helper, prepare, capsys, "webhook")
+    for invoice in map(reload, invoices):
+        assert (invoice.payment_state, invoice.amount_paid) == ("paid", 1200)
+    assert sql("SELECT count(*) FROM audit_entries WHERE action = 'payment changed'") == [(points + 1,)]
+    assert sql("SELECT DISTINCT state FROM stripe_events") == [("applied",)]
+    assert open_rows() == 0
+    assert examine() == []
