@@ -1,6 +1,7 @@
 """`flask usage`: usage from files."""
 
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -73,13 +74,12 @@ def import_usage(
     read = SourceFile(file)
     if kind == FOCUS and read.is_standard_input:
         raise click.UsageError("A FOCUS file is read twice, so it cannot come from standard input.")
-    targets = [rejects or f"{read.name}.rejects.csv", special or f"{read.name}.special.csv", comparison]
-    if len({Path(each).resolve() for each in [file, *targets] if each}) < 1 + sum(each is not None for each in targets):
-        raise click.UsageError("The file and what is written beside it need different names.")
+    rejects, special = rejects or _beside(read, "rejects"), special or _beside(read, "special")
+    _check_places(file, [rejects, special, comparison] if kind == FOCUS else [rejects])
     try:
-        with RowLog(str(targets[0]), "field") as refused:
+        with RowLog(rejects, "field") as refused:
             if kind == FOCUS:
-                with RowLog(str(targets[1]), "treated as") as specials:
+                with RowLog(special, "treated as") as specials:
                     _import_focus(read, source or FOCUS, dry_run, refused, specials, comparison)
             else:
                 _import_events(read, kind, source or DEFAULT_SOURCE, dry_run, refused)
@@ -89,6 +89,26 @@ def import_usage(
         _name("Rejected", refused)
         console.print(f"{refused.total:,} rows were rejected; repair them and import the file again.", soft_wrap=True)
         sys.exit(1)
+
+
+def _beside(read: SourceFile, what: str) -> str:
+    """Beside the file; in the current folder if the file's own takes no more files."""
+    path = Path(f"{read.name}.{what}.csv")
+    return str(path) if os.access(path.parent, os.W_OK) else path.name
+
+
+def _check_places(file: str, places: list[str | None]) -> None:
+    """Refuse, before anything is read, to write where it cannot be done or over what is read."""
+    taken = {Path(file).resolve()}
+    for place in filter(None, places):
+        path = Path(place).resolve()
+        if path in taken:
+            raise click.UsageError("The file and what is written beside it need different names.")
+        if not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir():
+            raise click.UsageError(
+                f"{place} cannot be written; name another file with --rejects, --special, --comparison."
+            )
+        taken.add(path)
 
 
 def _import_events(read: SourceFile, kind: str, source: str, dry_run: bool, refused: RowLog) -> None:
@@ -187,22 +207,19 @@ def _say_comparison(compared: list[Compared]) -> None:
     title = "Draft invoices beside the file"
     if len(compared) > len(shown):
         title += f": the {len(shown)} largest differences of {len(compared):,}"
-    table = Table(
-        *(
-            "Organization",
-            "Month",
-            "SKU",
-            "Rows",
-            "Quantity",
-            "Draft, unrounded",
-            "ListCost",
-            "Difference",
-            "Draft",
-            "Due",
-        ),
-        title=title,
-        title_justify="left",
-    )
+    table = Table(title=title, title_justify="left")
+    for name in ("Organization", "Month", "SKU"):
+        table.add_column(name, overflow="fold")
+    for name in (
+        "Rows",
+        "Quantity",
+        "Draft, unrounded",
+        "ListCost",
+        "Difference",
+        "Draft, rounded",
+        "ListCost, rounded",
+    ):
+        table.add_column(name, justify="right", overflow="fold")
     for each in shown:
         table.add_row(*_cells(each), style="" if each.agrees else "red")
     _wide().print(table)

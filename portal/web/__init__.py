@@ -6,9 +6,13 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
-from portal.web import drafts, invoices, overview, session, usage
+from portal.web.drafts import bp as drafts
+from portal.web.invoices import bp as invoices
+from portal.web.overview import bp as overview
+from portal.web.session import bp as session
+from portal.web.usage import bp as usage
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return (session.bp, overview.bp, usage.bp, drafts.bp, invoices.bp)
+    return (session, overview, usage, drafts, invoices)

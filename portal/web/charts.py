@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 
+from babel.numbers import format_compact_decimal
+
+from portal.infra.pages import LOCALE, quantity
+
 WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 10, 26
 GRID_LINES = 4
 SERIES_COLOURS = 3
 OTHER = "Other"
 _TENTH = Decimal("0.1")
+_SHORTENED_FROM = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ def bars_per_day(
         finding=_finding(days, shown, say),
         series=tuple(name for name, _ in shown),
         bars=tuple(bars),
-        grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), say(level)) for level in levels),
+        grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), _short(level)) for level in levels),
         ticks=tuple(
             Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), str(day.day))
             for index, day in enumerate(days)
@@ -103,8 +108,10 @@ def bars_per_day(
 
 
 def _largest(series: Sequence[tuple[str, Values]]) -> list[tuple[str, Values]]:
-    ordered = sorted(series, key=lambda each: (-sum(each[1].values(), Decimal(0)), each[0]))
-    shown, rest = ordered[:SERIES_COLOURS], ordered[SERIES_COLOURS:]
+    """The largest series; those that have no name of their own are among the others, however large."""
+    ordered = sorted(series, key=lambda each: (each[0] == OTHER, -sum(each[1].values(), Decimal(0)), each[0]))
+    named = sum(name != OTHER for name, _ in ordered[:SERIES_COLOURS])
+    shown, rest = ordered[:named], ordered[named:]
     other: dict[date, Decimal] = {}
     for _, values in rest:
         for day, value in values.items():
@@ -131,6 +138,13 @@ def _finding(days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Cal
     if not heights[highest]:
         return "Nothing on any day."
     return f"Highest on {highest:%-d %b %Y}: {say(heights[highest])}."
+
+
+def _short(value: Decimal) -> str:
+    """A label of the axis, whose unit the title says: 2.5M."""
+    if value < _SHORTENED_FROM:
+        return quantity(value)
+    return str(format_compact_decimal(value, locale=LOCALE, fraction_digits=2))
 
 
 def _tenths(value: Decimal) -> Decimal:

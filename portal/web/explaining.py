@@ -1,12 +1,13 @@
 """Explaining a line: the sentence, the steps with unrounded amounts, and the one rounding."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from portal.core.exact import ZERO
 from portal.core.pricing import Model, Terms, terms_from_json
-from portal.infra.pages import quantity, unit_amount
+from portal.infra.pages import day, quantity, unit_amount
 from portal.web.lines import ShownLine
 
 _SHOWN_DIGITS = 20
@@ -58,7 +59,7 @@ def _usage(line: ShownLine) -> Explanation:
     size = sum((step.amount for step in steps), ZERO)
     already = Decimal(derivation["already"])
     facts = [
-        ("Price", f"{derivation['price']}, valid from {derivation['valid_from']}"),
+        ("Price", _price(line)),
         ("Reported in", f"{derivation['events']:,} event" + ("s" if derivation["events"] != 1 else "")),
     ]
     if terms.free_quantity:
@@ -94,6 +95,11 @@ def _step(step: dict[str, str], terms: Terms) -> ExplainedStep:
     )
 
 
+def _price(line: ShownLine) -> str:
+    since = date.fromisoformat(line.derivation["valid_from"])
+    return f"{line.derivation['price']}, valid from {day(since)}"
+
+
 def _tier_name(up_to: Decimal | None) -> str:
     return "Tier without an upper end" if up_to is None else f"Tier up to {quantity(up_to)}"
 
@@ -106,7 +112,7 @@ def _recurring(line: ShownLine, currency: str) -> Explanation:
         context.prec = _SHOWN_DIGITS
         unrounded = Decimal(exact.numerator) / Decimal(exact.denominator)
     facts = [
-        ("Price", f"{line.derivation['price']}, valid from {line.derivation['valid_from']}"),
+        ("Price", _price(line)),
         ("Fee", f"{quantity(line.quantity)} × {unit_amount(fee, currency)} a month"),
     ]
     sentence = "The fee of a whole month, billed in advance."

@@ -67,7 +67,6 @@ def show(public_id: UUID) -> ResponseReturnValue:
     line = next((each for each in lines if each.number == chosen_line()), None)
     return render_template(
         "web/invoices/show.html",
-        invoice=invoice,
         document=invoice.document,
         lines=lines,
         explained=line,

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
-from portal.infra.pages import day, moment
+from portal.infra.pages import day, moment, money
 from portal.invoicing.models import Invoice
 
 SOON_SECONDS, WATCHING_SECONDS = 2, 5
@@ -20,6 +20,7 @@ class Standing:
     """What the status panel says. `state` is one word for programs; `look_again_seconds` is None when nothing moves."""
 
     state: str
+    headline: str
     sentence: str
     overdue: bool
     pay_url: str | None
@@ -37,6 +38,7 @@ def standing_of(invoice: Invoice, *, now: datetime, settings: Settings) -> Stand
     payable = invoice.state == InvoiceState.FINALIZED and invoice.payment_state in PAYABLE
     return Standing(
         state=word_of(invoice),
+        headline=_headline(invoice),
         sentence=_sentence(invoice, today),
         overdue=is_overdue(invoice, today),
         pay_url=_pay_url(invoice, settings) if payable else None,
@@ -74,6 +76,15 @@ def _look_again(invoice: Invoice) -> int | None:
     if invoice.payment_state == PaymentState.PROCESSING or invoice.payment_state in PAYABLE:
         return WATCHING_SECONDS
     return None
+
+
+def _headline(invoice: Invoice) -> str:
+    if invoice.state == InvoiceState.VOID or not invoice.amount_due:
+        return "Nothing is due"
+    amount = money(invoice.amount_due, invoice.currency)
+    if invoice.payment_state in (PaymentState.PAID, PaymentState.REFUNDED):
+        return f"{amount} {invoice.payment_state}"
+    return amount if invoice.payment_state == PaymentState.UNCOLLECTIBLE else f"{amount} due"
 
 
 def _sentence(invoice: Invoice, today: date) -> str:

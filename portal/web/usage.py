@@ -13,7 +13,7 @@ from portal.infra import clock
 from portal.infra.pages import csv_response, policy, quantity
 from portal.signed_in import guard_page, my_seat
 from portal.usage.queries import SeriesQuantity, usage_by_group_and_day, usage_by_series, usage_complete_up_to
-from portal.web.charts import SERIES_COLOURS, Chart, bars_per_day
+from portal.web.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day
 from portal.web.months import chosen_month, latest_months
 
 MOST_ROWS = 200
@@ -102,7 +102,7 @@ def _picture(organization_id: int, month: Month, meter: MeterTotal, used: Sequen
     days: dict[int, dict[Any, Decimal]] = {}
     for place, day, of_day in usage_by_group_and_day(organization_id, month, spans):
         days.setdefault(place, {})[day] = of_day
-    stacks = [(names[place] if place < len(names) else "All others", values) for place, values in days.items()]
+    stacks = [(names[place] if place < len(names) else OTHER, values) for place, values in days.items()]
     return bars_per_day(f"{meter.name} per day ({meter.unit})", month.days(), stacks, quantity)
 
 

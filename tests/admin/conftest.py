@@ -14,12 +14,14 @@ from werkzeug.test import TestResponse
 
 from devkit.formbrowser import Form, Page
 from portal.catalog.publishing import ensure_meter, publish_price
+from portal.catalog.queries import meters_by_code
 from portal.core.periods import Month
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db, transaction
 from portal.invoicing.queries import invoice_of, open_draft
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
+from portal.organizations.queries import ids_by_slug, organization_of
 from portal.organizations.sessions import sign_in
 from portal.signed_in import cookie_name
 from portal.usage.events import Reader
@@ -32,10 +34,10 @@ class Browser:
     """A person's browser without JavaScript; every page that it opens must be flawless HTML."""
 
     def __init__(self, client: FlaskClient) -> None:
-        self._client = client
+        self.client = client
 
     def open(self, address: str) -> Page:
-        return self._read(address, self._client.get(address))
+        return self._read(address, self.client.get(address))
 
     def submit(self, form: Form, values: Mapping[str, str] | None = None, *, button: str = "") -> Page:
         """Send a form as a browser would, and follow where it leads."""
@@ -44,8 +46,8 @@ class Browser:
         clicked = {pressed.name: pressed.value} if pressed.name else {}
         data = form.fields | dict(values or {}) | clicked
         if form.method == "get":
-            return self._read(form.action, self._client.get(form.action, query_string=data))
-        response = self._client.post(form.action, data=data)
+            return self._read(form.action, self.client.get(form.action, query_string=data))
+        response = self.client.post(form.action, data=data)
         if response.status_code == 303:
             return self.open(response.location)
         return self._read(form.action, response)
@@ -115,9 +117,6 @@ def world(app: Flask, clean_database: None) -> World:
 
 
 def _use(organization: UUID, quantity: int, *, meter: str) -> None:
-    from portal.catalog.queries import meters_by_code
-    from portal.organizations.queries import ids_by_slug
-
     now = datetime.now(UTC)
     reader = Reader(meters_by_code(), now=now, organization_id=None, organizations=ids_by_slug({str(organization)}))
     moment = Month.of(now).start - timedelta(days=2)
@@ -154,8 +153,6 @@ def customer(app: Flask, world: World) -> FlaskClient:
 
 
 def _signed_in(app: Flask, email: str, *, role: str | None, organization: UUID | None = None) -> FlaskClient:
-    from portal.organizations.queries import organization_of
-
     with _system(app), transaction():
         user = create_user(email=email, name=email.partition("@")[0], password=PASSWORD, staff_role=role)
         if organization is not None:

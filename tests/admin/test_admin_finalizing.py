@@ -80,11 +80,11 @@ def test_cancel_takes_a_finalize_back_within_its_window(admin: Any, world: Any) 
 @pytest.mark.usefixtures("hold_window")
 def test_the_status_polls_only_while_something_moves(admin: Any, world: Any) -> None:
     admin.submit(confirm(admin, world))
-    response = admin._client.get(f"{world.draft}/status?seen=scheduled")
+    response = admin.client.get(f"{world.draft}/status?seen=scheduled")
     assert "every 2s" in response.text
     assert "HX-Refresh" not in response.headers
     admin.submit(admin.open(world.draft).form(action="/cancel"))
-    response = admin._client.get(f"{world.draft}/status?seen=scheduled")
+    response = admin.client.get(f"{world.draft}/status?seen=scheduled")
     assert "hx-trigger" not in response.text
     assert response.headers["HX-Refresh"] == "true"
 
@@ -103,12 +103,12 @@ def test_a_draft_is_not_voided(admin: Any, world: Any) -> None:
     assert admin.open(f"{world.draft}/void").status == 409
     form = admin.open("/admin").forms[0]
     data = {"csrf_token": form.fields["csrf_token"], "reason": "By force"}
-    assert admin._client.post(f"{world.draft}/void", data=data).status_code == 409
+    assert admin.client.post(f"{world.draft}/void", data=data).status_code == 409
     assert world.invoice().state == "draft"
 
 
 def test_a_sync_that_has_not_stopped_is_not_sent_again(admin: Any, world: Any) -> None:
     admin.submit(confirm(admin, world))
     form = admin.open("/admin").forms[0]
-    response = admin._client.post(f"{world.draft}/sync", data={"csrf_token": form.fields["csrf_token"]})
+    response = admin.client.post(f"{world.draft}/sync", data={"csrf_token": form.fields["csrf_token"]})
     assert response.status_code == 409

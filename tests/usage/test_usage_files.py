@@ -193,6 +193,14 @@ def test_what_is_written_never_replaces_what_is_read(runner: FlaskCliRunner, fol
     assert (folder / "usage.csv").read_text() == GOOD
 
 
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_stored(runner: FlaskCliRunner, folder: Path):
+    (folder / "usage.csv").write_text(GOOD)
+    result = run(runner, "usage.csv", "csv", "--rejects", "no/such/folder.csv")
+    assert result.exit_code == 2
+    assert "no/such/folder.csv cannot be written" in result.output
+    assert events() == {}
+
+
 def test_a_dry_run_checks_and_stores_nothing(runner: FlaskCliRunner, folder: Path):
     (folder / "usage.csv").write_text(GOOD)
     assert "3 events can be stored. Nothing was." in run(runner, "usage.csv", "csv", "--dry-run").output
