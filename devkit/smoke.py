@@ -98,7 +98,7 @@ class _Walk:
         status, answer = call_json(f"{self._portal_url}/api/v1/events", body=events, token=self._api_key)
         _require(
             status == 200 and answer["accepted"] == EVENT_COUNT,
-            f"{EVENT_COUNT} events of last month were sent and answered {status}: {answer}",
+            f"{EVENT_COUNT} events of last month were sent and answered {status}, {answer['accepted']} accepted",
         )
 
     def _see_usage(self, customer: FormBrowser) -> None:
@@ -110,13 +110,16 @@ class _Walk:
         organization = admin.open(f"/admin/organizations/{self._smoke['organization_id']}")
         _require(organization.status == 200, f"the admin opened the organization: {organization.url}")
         page = admin.open(f"/admin{self._invoice_path}/items/new")
-        page = admin.submit(page, page.form(action="/items/new"), ITEM)
-        _require(ITEM["description"] in page.text, "the one-off item stands on the draft")
+        review = admin.submit(page, page.form(action="/items/new"), ITEM)
+        page = admin.submit(review, review.form(action="/items/new"))
+        added = ITEM["description"] in page.text and page.url.endswith(self._invoice_path)
+        _require(added, "the one-off item stands on the draft")
 
     def _finalize(self, admin: FormBrowser) -> None:
         page = admin.open(f"/admin{self._invoice_path}")
-        page = admin.submit(page, page.form(action="/finalize"))
-        _require(page.status == 200, f"the admin finalized; the page shows {_state(page)}")
+        confirm = admin.submit(page, page.form(action="/finalize"))
+        page = admin.submit(confirm, confirm.form(action="/finalize"))
+        _require(_state(page) == "scheduled", f"the admin finalized; the invoice is {_state(page)}")
 
     def _wait_for_pay_link(self, customer: FormBrowser) -> str:
         page = _wait(lambda: customer.open(self._invoice_path), lambda page: bool(page.link(start=self._sandbox_url)))

@@ -103,7 +103,9 @@ def _picture(organization_id: int, month: Month, meter: MeterTotal, used: Sequen
     for place, day, of_day in usage_by_group_and_day(organization_id, month, spans):
         days.setdefault(place, {})[day] = of_day
     stacks = [(names[place] if place < len(names) else OTHER, values) for place, values in days.items()]
-    return bars_per_day(f"{meter.name} per day ({meter.unit})", month.days(), stacks, quantity)
+    return bars_per_day(
+        f"{meter.name} per day ({meter.unit})", month.days(), stacks, lambda value: f"{quantity(value)} {meter.unit}"
+    )
 
 
 def series_name(series: SeriesQuantity) -> str:

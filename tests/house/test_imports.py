@@ -17,7 +17,7 @@ FLOORS = (
     {"usage"},
     {"invoicing"},
     {"payments"},
-    {"billing_cycle", "doctor", "signed_in", "focus"},
+    {"billing_cycle", "doctor", "signed_in", "focus", "operator"},
     {"web", "admin", "api", "clock", "seed"},
     {"cli"},
     {"__init__"},
@@ -29,7 +29,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 def room_of(module: str) -> str:
     """`portal.usage.events` is in usage; `portal` itself is the roof."""
     room = module.split(".")[1] if "." in module else "__init__"
-    return next((known for known in ("seed", "focus") if room.startswith(known)), room)
+    return next((known for known in ("seed", "focus", "operator") if room.startswith(known)), room)
 
 
 def module_of(path: Path) -> str:
