@@ -47,6 +47,8 @@ def _by_query(code: str, rule: str, query: str) -> None:
 
 def examine() -> list[Finding]:
     """Run all checks in the current transaction, as the system."""
+    # What this session has read before may be out of date.
+    db.session.expire_all()
     findings = []
     for code, rule, check in _CHECKS:
         broken = []

@@ -49,14 +49,14 @@ def close_month(customer: Customer, organization: Organization, month: Month, cl
         existing = invoice_for_month(organization.id, month)
         if existing is not None and existing.state != InvoiceState.DRAFT:
             return False
-        invoice_id = open_draft(organization, month).id
+        invoice_id = open_as_of(organization, month).id
         if customer.story is Story.HAS_CREDIT and month == Month.of(closing.today).plus(-2):
             _credit(organization, invoice_id, month)
         _finalize(invoice_id, when, closing.terms)
         if customer.story is Story.ONE_VOID and month == Month.of(closing.today).plus(-4):
             _settle(invoice_id, PaymentState.OPEN, when, closing.settings)
             _void(invoice_id, when + timedelta(days=1))
-            invoice_id = open_draft(organization, month).id
+            invoice_id = open_as_of(organization, month).id
             _finalize(invoice_id, when + timedelta(days=1), closing.terms)
         state, after = PaymentState.PAID, timedelta(days=6)
         if last and customer.story is Story.PAYMENT_FAILED:
@@ -73,6 +73,14 @@ def _is_still_open(customer: Customer, month: Month, closing: Closing) -> bool:
     return month >= Month.of(closing.today).plus(-age)
 
 
+def open_as_of(organization: Organization, month: Month) -> Invoice:
+    """Open a month's draft as if it had been opened when the month began. Idempotent."""
+    invoice = open_draft(organization, month)
+    if invoice.state == InvoiceState.DRAFT:
+        invoice.created_at = month.start
+    return invoice
+
+
 def add_original_invoices(organization: Organization, closing: Closing) -> None:
     """The two invoices of the platform's first billing system, by their due dates. Idempotent."""
     bills: list[tuple[Month, datetime, list[tuple[str, str]]]] = [
@@ -83,7 +91,7 @@ def add_original_invoices(organization: Organization, closing: Closing) -> None:
         with transaction():
             if invoice_for_month(organization.id, month) is not None:
                 continue
-            invoice_id = open_draft(organization, month).id
+            invoice_id = open_as_of(organization, month).id
             for description, amount in items:
                 add_item(
                     invoice_id,

@@ -21,7 +21,7 @@ from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month, midnight
 from portal.infra.db import db, transaction
 from portal.invoicing.models import Invoice
-from portal.invoicing.queries import items_of, open_draft
+from portal.invoicing.queries import items_of
 from portal.organizations.models import Organization
 from portal.organizations.registering import ensure_organization
 from portal.payments.syncing import stripe_lines
@@ -213,14 +213,14 @@ def _close_months(organizations: dict[str, Organization], closing: history.Closi
                 continue
             if month == this.previous and customer.in_review:
                 with transaction():
-                    open_draft(organization, month)
+                    history.open_as_of(organization, month)
             else:
                 closed += history.close_month(customer, organization, month, closing)
         progress.advance(task)
     for slug, organization in organizations.items():
         if slug.startswith("org-"):
             with transaction():
-                open_draft(organization, this.previous)
+                history.open_as_of(organization, this.previous)
     return closed
 
 

@@ -39,8 +39,10 @@ def events_of(customer: Customer, slot: Slot, *, month_index: int, seed: int) ->
         return
     sizes = list(MACHINE_SIZES)
     groups = list(EGRESS)
-    budget = dollars_an_hour * slot.hours / len(customer.apps)
+    weights = [_between(40, 160, seed, customer.slug, app) for app in customer.apps]
     for position, app in enumerate(customer.apps):
+        swing = _between(85, 115, seed, customer.slug, app, f"{slot.start:%Y%m%d%H}")
+        budget = dollars_an_hour * slot.hours * weights[position] * swing / (sum(weights) * 100)
         size = sizes[(position + customer.scale) % len(sizes)]
         group = groups[(position + customer.scale) % 7 % len(groups)]
         region = REGIONS[(position + customer.scale) % len(REGIONS)]
@@ -73,16 +75,20 @@ def _event(
 
 def _weather(customer: Customer, slot: Slot, month_index: int, seed: int) -> int:
     """How much of its usual usage a customer has in a slot, in percent."""
-    noise = zlib.crc32(f"{seed}:{customer.slug}:{slot.start:%Y%m%d%H}".encode()) % 1000
     weekend = 80 if slot.start.weekday() >= 5 else 100
-    base = weekend * (900 + noise // 5) // 1000
+    base = weekend * _between(85, 115, seed, customer.slug, f"{slot.start:%Y%m%d}") // 100
     match customer.shape:
         case Shape.GROWING:
             return base * (40 + 6 * month_index) // 100
         case Shape.SPIKY:
-            day = zlib.crc32(f"{seed}:{customer.slug}:{slot.start:%Y%m%d}".encode()) % 10
-            return base * (350 if day == 0 else 60) // 100
+            quiet = _between(0, 9, seed, customer.slug, "spike", f"{slot.start:%Y%m%d}")
+            return base * (60 if quiet else 350) // 100
         case Shape.IDLE:
             return 0
         case _:
             return base
+
+
+def _between(low: int, high: int, *key: object) -> int:
+    """A whole number between two bounds that looks random and is always the same for the same key."""
+    return low + zlib.crc32(":".join(map(str, key)).encode()) % (high - low + 1)

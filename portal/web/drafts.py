@@ -64,7 +64,8 @@ def total() -> ResponseReturnValue:
     month = chosen_month(now)
     invoice = invoice_for_month(my_seat().organization_id, month)
     if invoice is not None and invoice.state == InvoiceState.FINALIZED:
-        return render_template("web/invoices/_final_now.html", invoice=invoice)
+        # The whole page has become another one: htmx loads it; the panel is for whoever asks without htmx.
+        return render_template("web/invoices/_final_now.html", invoice=invoice), 200, {"HX-Refresh": "true"}
     return render_template("web/invoices/_total.html", **_panel(open_month(month, invoice), now))
 
 

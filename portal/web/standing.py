@@ -11,8 +11,7 @@ from portal.invoicing.models import Invoice
 
 SOON_SECONDS, WATCHING_SECONDS = 2, 5
 PAYABLE = {PaymentState.OPEN, PaymentState.ACTION_REQUIRED, PaymentState.FAILED}
-_IN_FLIGHT = {SyncState.PENDING, SyncState.UNKNOWN}
-_LATE = {PaymentState.OPEN, PaymentState.FAILED, PaymentState.ACTION_REQUIRED}
+_BEFORE_PAYMENT = {PaymentState.NONE, PaymentState.OPEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,9 @@ class Standing:
 def standing_of(invoice: Invoice, *, now: datetime, settings: Settings) -> Standing:
     """How a final or void invoice stands."""
     today = now.astimezone(UTC).date()
-    payable = invoice.state == InvoiceState.FINALIZED and invoice.payment_state in PAYABLE
+    # Only what both sides agree on is paid: not before it has been sent, and not while something does not match.
+    agreed = invoice.state == InvoiceState.FINALIZED and invoice.sync_state == SyncState.SYNCED
+    payable = agreed and invoice.payment_state in PAYABLE
     return Standing(
         state=word_of(invoice),
         headline=_headline(invoice),
@@ -57,7 +58,7 @@ def is_overdue(invoice: Invoice, today: date) -> bool:
     """Whether the due date has passed without a payment."""
     return (
         invoice.state == InvoiceState.FINALIZED
-        and invoice.payment_state in _LATE
+        and invoice.payment_state in PAYABLE
         and invoice.due_date is not None
         and invoice.due_date < today
     )
@@ -71,9 +72,9 @@ def second_of(value: datetime) -> str:
 def _look_again(invoice: Invoice) -> int | None:
     if invoice.state != InvoiceState.FINALIZED:
         return None
-    if invoice.sync_state in _IN_FLIGHT:
+    if invoice.sync_state == SyncState.PENDING:
         return SOON_SECONDS
-    if invoice.payment_state == PaymentState.PROCESSING or invoice.payment_state in PAYABLE:
+    if invoice.sync_state == SyncState.UNKNOWN or invoice.payment_state in PAYABLE | {PaymentState.PROCESSING}:
         return WATCHING_SECONDS
     return None
 
@@ -92,12 +93,13 @@ def _sentence(invoice: Invoice, today: date) -> str:
         return "This invoice is void: it does not count, and there is nothing to pay."
     if not invoice.amount_due:
         return "There is nothing to pay."
-    if invoice.payment_state == PaymentState.NONE:
-        return _SENDING.get(SyncState(invoice.sync_state), "The payment page is being prepared.")
+    if invoice.payment_state in _BEFORE_PAYMENT and invoice.sync_state != SyncState.SYNCED:
+        return _SENDING[SyncState(invoice.sync_state)]
     if invoice.payment_state == PaymentState.PAID:
         return f"Paid on {moment(invoice.paid_at)}. Thank you." if invoice.paid_at else "Paid. Thank you."
     due = _due(invoice, today)
     return {
+        PaymentState.NONE: due,
         PaymentState.OPEN: due,
         PaymentState.FAILED: f"{invoice.payment_message or 'The payment failed.'} {due}".strip(),
         PaymentState.ACTION_REQUIRED: f"Your bank wants the payment to be confirmed; the Pay link leads there. {due}",
@@ -109,6 +111,7 @@ def _sentence(invoice: Invoice, today: date) -> str:
 
 
 _SENDING = {
+    SyncState.NONE: "The payment page is being prepared.",
     SyncState.PENDING: "The payment page is being prepared; the Pay link appears here in a moment.",
     SyncState.UNKNOWN: "We do not know yet whether the payment page is ready. Nothing is billed twice; we look again.",
     SyncState.MISMATCH: "We are checking this invoice. There is nothing that you have to do.",

@@ -18,7 +18,7 @@ FLOORS = (
     {"invoicing"},
     {"payments"},
     {"billing_cycle", "doctor", "signed_in", "focus", "operator"},
-    {"web", "admin", "api", "clock", "seed"},
+    {"web", "admin", "api", "clock", "seed", "usage_commands"},
     {"cli"},
     {"__init__"},
 )
