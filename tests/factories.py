@@ -1,4 +1,4 @@
-"""Makes what tests need: organizations, prices, usage, drafts, final invoices. All of it through the portal's own verbs.
+"""Makes what tests need: organizations, prices, usage, drafts, final invoices; all by the portal's own verbs.
 
 Every function wants an application context that acts as somebody: `with acting(app): …`, or the fixture `books`.
 """
@@ -20,9 +20,9 @@ from portal.catalog.publishing import ensure_meter, ensure_plan, publish_price
 from portal.core.periods import Month, midnight
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, Scope, act_as, db, transaction
+from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import Terms, finalize
 from portal.invoicing.jobs import terms_of
-from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import add_item
 from portal.invoicing.queries import open_draft
@@ -151,9 +151,7 @@ def finalize_now(invoice: Invoice, *, hold_seconds: int = 0, now: datetime = NOW
         return finalize(invoice.id, fingerprint=fingerprint, by=by, now=now, terms=terms(hold_seconds=hold_seconds))
 
 
-def make_final(
-    organization: Organization, *amounts: str, month: Month = MONTH, now: datetime = NOW
-) -> Invoice:
+def make_final(organization: Organization, *amounts: str, month: Month = MONTH, now: datetime = NOW) -> Invoice:
     """A final invoice with one line for every amount, queued for the sync."""
     invoice = make_draft(organization, month)
     with transaction():
@@ -169,9 +167,7 @@ def make_final(
                 form_token=uuid4(),
                 created_by_id=None,
             )
-    return billing_cycle.finalize_as_it_stands(
-        invoice.id, by="Ada", now=now, settings=current_app.config["SETTINGS"]
-    )
+    return billing_cycle.finalize_as_it_stands(invoice.id, by="Ada", now=now, settings=current_app.config["SETTINGS"])
 
 
 def reload(invoice: Invoice) -> Invoice:

@@ -10,7 +10,7 @@ from babel.numbers import format_compact_decimal
 from portal.infra.pages import LOCALE, quantity
 
 WIDTH, HEIGHT = 960, 240
-LEFT, TOP, BOTTOM = 72, 10, 26
+LEFT, TOP, BOTTOM = 72, 16, 26
 GRID_LINES = 4
 SERIES_COLOURS = 3
 OTHER = "Other"
@@ -116,7 +116,7 @@ def _largest(series: Sequence[tuple[str, Values]]) -> list[tuple[str, Values]]:
     for _, values in rest:
         for day, value in values.items():
             other[day] = other.get(day, Decimal(0)) + value
-    return [*shown, (OTHER, other)] if other else shown
+    return [*shown, (OTHER, other)] if any(other.values()) else shown
 
 
 def _heights(days: Sequence[date], shown: Sequence[tuple[str, Values]]) -> list[Decimal]:

@@ -50,7 +50,7 @@ def show() -> ResponseReturnValue:
     draft = draft_of(organization_by_id(seat.organization_id), month)
     past = [invoice for invoice in invoices if invoice.period_start < month.first_day]
     final = [invoice for invoice in past if invoice.state == InvoiceState.FINALIZED]
-    is_new = not draft.statement.lines and not draft.unpriced and not invoices
+    is_new = not draft.statement.lines and not draft.unpriced and not past
     return render_template(
         "web/overview/show.html",
         month=month,
@@ -70,14 +70,17 @@ def show() -> ResponseReturnValue:
 
 
 def _to_do(invoices: Sequence[Invoice], today: date) -> list[ToDo]:
-    """What the customer has to see to, most pressing first."""
+    """The invoices that the customer has to see to, each once."""
     urgent = {
         PaymentState.FAILED: "The payment failed.",
         PaymentState.ACTION_REQUIRED: "Your bank wants the payment to be confirmed.",
+        PaymentState.OPEN: "Payment is overdue.",
     }
-    found = [ToDo(each, urgent[PaymentState(each.payment_state)]) for each in invoices if each.payment_state in urgent]
-    found += [ToDo(each, "Payment is overdue.") for each in invoices if is_overdue(each, today)]
-    return found
+    return [
+        ToDo(each, urgent[PaymentState(each.payment_state)])
+        for each in invoices
+        if each.payment_state in urgent and (each.payment_state != PaymentState.OPEN or is_overdue(each, today))
+    ]
 
 
 def _cost_per_day(organization_id: int, month: Month, lines: Sequence[Line], currency: str) -> Chart | None:

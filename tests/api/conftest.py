@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 from flask import Flask
+
 from tests.factories import acting
 
 

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from tests.factories import acting, make_draft, make_meter, make_organization, make_price, sql
 
 from portal.core.keys import secret_hash
 from portal.core.periods import Month
 from portal.infra.db import transaction
 from portal.invoicing.drafting import draft_of
 from portal.organizations.api_keys import create_key
+from tests.factories import acting, make_draft, make_meter, make_organization, make_price, sql
 
 NOW = datetime.now(UTC)
 TODAY = NOW.strftime("%Y-%m-%dT00:00:00Z")
@@ -297,7 +297,7 @@ BODIES = {
     "a text": b'"event"',
     "an empty list": b"[]",
     "NaN": b'{"id": "e", "meter": "machine_seconds", "quantity": NaN, "time": "2026-10-10T00:00:00Z"}',
-    "a name twice": b'{"id": "e1", "id": "e2", "meter": "machine_seconds", "quantity": 1, "time": "2026-10-10T00:00:00Z"}',
+    "a name twice": b'{"id": "1", "id": "2", "meter": "machine_seconds", "quantity": 1, "time": "2026-10-10T00:00:00Z"}',
     "too deep": b"[" * 100_000,
 }
 

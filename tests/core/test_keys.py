@@ -95,8 +95,8 @@ from decimal import Decimal
 from portal.core.keys import canonical_json, content_hash, event_key, series_key
 from portal.core.statement import Line, LineKind, compose
 names = {"region", "app", "zone", "cpu", "size", "kind"}
-line = Line(LineKind.USAGE, "Machines", Decimal("1.50"), "s", None, Decimal(1), 100, date(2026, 1, 1), date(2026, 1, 31),
-            derivation={name: name for name in names})
+line = Line(LineKind.USAGE, "Machines", Decimal("1.50"), "s", None, Decimal(1), 100, date(2026, 1, 1),
+            date(2026, 1, 31), derivation={name: name for name in names})
 print(event_key("42", "api"), series_key(7, {name: name for name in names}),
       content_hash({name: [name] for name in names}), canonical_json({name: 1 for name in names}),
       compose([line], currency="USD").fingerprint())

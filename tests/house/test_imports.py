@@ -139,9 +139,7 @@ def floats_in(source: str) -> list[int]:
 
 
 def test_there_is_no_float_in_the_core():
-    wrong = [
-        f"{path.name}:{line}" for path in (PORTAL / "core").glob("*.py") for line in floats_in(path.read_text())
-    ]
+    wrong = [f"{path.name}:{line}" for path in (PORTAL / "core").glob("*.py") for line in floats_in(path.read_text())]
     assert not wrong
     assert sorted(floats_in("a = 1\nb = 0.5\nc = float(a)\nd = a / b\n")) == [2, 3, 4]
 

@@ -39,7 +39,7 @@ def methods_of(rule) -> set[str]:
 
 
 def policies(app: Flask) -> dict[str, str | None]:
-    """"GET,POST /path" → policy, for every route."""
+    """ "GET,POST /path" → policy, for every route."""
     return {
         f"{','.join(sorted(methods_of(rule)))} {rule.rule}": policy_of(app, rule.endpoint)
         for rule in app.url_map.iter_rules()

@@ -6,6 +6,10 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
+from portal.organizations.api_keys import create_key
+from portal.organizations.people import add_member, create_user
 from tests.factories import (
     MONTH,
     acting,
@@ -21,10 +25,6 @@ from tests.factories import (
     subscribe,
     use,
 )
-
-from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
-from portal.organizations.api_keys import create_key
-from portal.organizations.people import add_member, create_user
 
 ROLES = (TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE)
 USAGE = ("usage_events", "usage_series", "usage_daily")
@@ -68,7 +68,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         " AND NOT relrowsecurity",
     )}  # fmt: skip
     shared = {"meters", "plans", "alembic_version"}
-    assert WITHOUT_POLICIES <= everything
+    assert everything >= WITHOUT_POLICIES
     for table in everything - shared:
         for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
             may = rows(owner_connection, "SELECT has_table_privilege(%s, %s, %s)", TENANT_ROLE, table, right)
@@ -94,11 +94,14 @@ def test_runtime_roles_can_neither_sign_in_nor_bypass_nor_own_anything(owner_con
 
 
 def test_no_runtime_role_is_a_member_of_another_role(owner_connection):
-    assert rows(
-        owner_connection,
-        "SELECT m.member::regrole FROM pg_auth_members m WHERE m.member::regrole::text = ANY(%s)",
-        list(ROLES),
-    ) == []
+    assert (
+        rows(
+            owner_connection,
+            "SELECT m.member::regrole FROM pg_auth_members m WHERE m.member::regrole::text = ANY(%s)",
+            list(ROLES),
+        )
+        == []
+    )
 
 
 def test_the_application_signs_in_as_somebody_who_is_bound_by_the_policies(owner_connection):
@@ -111,11 +114,14 @@ def test_the_application_signs_in_as_somebody_who_is_bound_by_the_policies(owner
 
 
 def test_every_view_runs_as_whoever_asks(owner_connection):
-    assert rows(
-        owner_connection,
-        "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace"
-        " AND NOT coalesce(reloptions, '{}') @> ARRAY['security_invoker=true']",
-    ) == []
+    assert (
+        rows(
+            owner_connection,
+            "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm') AND relnamespace = 'public'::regnamespace"
+            " AND NOT coalesce(reloptions, '{}') @> ARRAY['security_invoker=true']",
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("table", USAGE)
@@ -144,8 +150,8 @@ def test_money_is_whole_and_quantities_are_exact(owner_connection):
     assert found == []
     amounts = rows(
         owner_connection,
-        "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
-        " AND column_name IN ('total', 'amount', 'amount_due', 'amount_paid', 'balance_applied')",
+        "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND column_name IN ('total', 'amount', 'amount_due', 'amount_paid', 'balance_applied')",
     )
     assert amounts
     assert {kind for _, kind in amounts} == {"bigint"}
@@ -199,12 +205,11 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 everybody = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
             assert {mine, other} <= set(everybody), f"{table} has no rows to tell apart"
             with acting(app, tenant(mine)):
-                try:
-                    visible = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
-                except ProgrammingError as error:
-                    assert "permission denied" in str(error)
-                    assert table in ("outbox", "stripe_calls", "audit_entries")
+                if table in ("outbox", "stripe_calls", "audit_entries"):
+                    with pytest.raises(ProgrammingError, match="permission denied"):
+                        sql(f"SELECT organization_id FROM {table}")
                     continue
+                visible = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
             assert set(visible) - {None} == {mine}, table
             assert visible.count(mine) == everybody.count(mine), table
             assert table == "prices" or None not in visible

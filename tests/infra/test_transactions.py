@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.factories import acting, make_organization, sql
 
 from portal import create_app
 from portal.infra.db import STAFF, SYSTEM, Scope, act_as, acting_as, after_commit, db, tenant, transaction
+from tests.factories import acting, make_organization, sql
 
 
 def test_blocks_do_not_nest(books):
@@ -24,7 +24,7 @@ def test_without_a_scope_nothing_is_asked(app, clean_database):
 
 def test_what_is_rolled_back_leaves_nothing_and_sends_nothing(books):
     sent = []
-    with pytest.raises(ZeroDivisionError), transaction() as session:
+    with pytest.raises(ZeroDivisionError), transaction() as session:  # noqa: PT012
         session.execute(text("INSERT INTO number_series (series, last_number) VALUES ('INV-1', 1)"))
         after_commit(lambda: sent.append(1))
         raise ZeroDivisionError
@@ -53,7 +53,7 @@ def test_a_block_that_acts_as_somebody_else_gives_the_role_back(books):
 
 
 def test_the_role_does_not_leak_over_a_pooled_connection(app, portal_environment, clean_database):
-    """One connection for everybody: each transaction says anew who it is, and a raw one afterwards is nobody's tenant."""
+    """One connection for everybody: each transaction says anew who it is; a raw one is nobody's tenant."""
     single = create_app(replace(app.config["SETTINGS"]))
     with acting(app):
         ids = [make_organization(slug).id for slug in ("acme", "umbrella")]

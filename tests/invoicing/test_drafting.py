@@ -4,6 +4,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+
+from portal.core.errors import DraftChanged, InvalidInput, NotReady
+from portal.core.periods import Month
+from portal.core.statement import LineKind
+from portal.infra.db import transaction
+from portal.invoicing.drafting import draft_of
+from portal.organizations.models import Organization
 from tests.factories import (
     MONTH,
     add,
@@ -17,13 +24,6 @@ from tests.factories import (
     subscribe,
     use,
 )
-
-from portal.core.errors import DraftChanged, InvalidInput, NotReady
-from portal.core.periods import Month
-from portal.core.statement import LineKind
-from portal.infra.db import transaction
-from portal.invoicing.drafting import draft_of
-from portal.organizations.models import Organization
 
 pytestmark = pytest.mark.usefixtures("books")
 
@@ -263,9 +263,8 @@ def test_the_same_inputs_give_the_same_fingerprint_and_any_change_gives_another(
 
 
 def test_a_draft_that_changed_since_it_was_seen_is_not_finalized():
-    from tests.factories import NOW, fingerprint_of, terms
-
     from portal.invoicing.finalizing import finalize
+    from tests.factories import NOW, fingerprint_of, terms
 
     acme, meter = make_organization(), make_meter()
     make_price(meter, "1")

@@ -9,6 +9,18 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from portal import billing_cycle, doctor
+from portal.core.errors import InvalidInput, InvalidTransition, NotReady, PortalError
+from portal.infra import outbox
+from portal.infra.db import Scope, transaction
+from portal.invoicing.documents import is_intact
+from portal.invoicing.drafting import balance_of
+from portal.invoicing.finalizing import cancel, finalize, finish
+from portal.invoicing.models import Invoice
+from portal.invoicing.one_off_items import add_item, remove_item, restore_item
+from portal.invoicing.queries import items_of, open_draft
+from portal.invoicing.voiding import void_invoice
 from tests.factories import (
     MONTH,
     NOW,
@@ -26,18 +38,6 @@ from tests.factories import (
     terms,
     use,
 )
-
-from portal import billing_cycle, doctor
-from portal.core.errors import InvalidInput, InvalidTransition, NotReady, PortalError
-from portal.infra import outbox
-from portal.infra.db import Scope, transaction
-from portal.invoicing.documents import is_intact
-from portal.invoicing.drafting import balance_of
-from portal.invoicing.finalizing import cancel, finalize, finish
-from portal.invoicing.models import Invoice
-from portal.invoicing.one_off_items import add_item, remove_item, restore_item
-from portal.invoicing.queries import items_of, open_draft
-from portal.invoicing.voiding import void_invoice
 
 pytestmark = pytest.mark.usefixtures("books")
 
@@ -127,7 +127,7 @@ def test_a_month_that_is_not_over_is_not_finalized(acme):
 
 def test_a_rolled_back_finalize_queues_nothing_and_gives_the_number_back(used):
     fingerprint = fingerprint_of(used)
-    with pytest.raises(ZeroDivisionError), transaction():
+    with pytest.raises(ZeroDivisionError), transaction():  # noqa: PT012
         taken = finalize(used.id, fingerprint=fingerprint, by="Ada", now=NOW, terms=terms())
         assert taken.number == "INV-2026-000001"
         raise ZeroDivisionError
@@ -400,7 +400,7 @@ def test_a_final_invoice_cannot_be_changed_by_anybody(used, owner_connection, st
         scope = Scope(role, used.organization_id if role == "portal_tenant" else None)
         with acting(app, scope), pytest.raises(DBAPIError, match="final|permission denied|cannot|is void"):
             sql(statement)
-    with pytest.raises(psycopg.Error, match="final|is void"), owner_connection.transaction():
+    with pytest.raises(psycopg.Error, match="final|is void"), owner_connection.transaction():  # noqa: PT012
         owner_connection.execute("SET LOCAL ROLE portal_system")
         owner_connection.execute(statement)
     assert broken() == []
@@ -410,7 +410,7 @@ def test_even_the_owner_of_the_tables_is_stopped_by_the_trigger(used, owner_conn
     finalize_now(used)
     for table, changes in CHANGES.items():
         for statement in changes:
-            with pytest.raises(psycopg.errors.RestrictViolation), owner_connection.transaction():
+            with pytest.raises(psycopg.errors.RestrictViolation), owner_connection.transaction():  # noqa: PT012
                 owner_connection.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
                 owner_connection.execute("ALTER TABLE invoices NO FORCE ROW LEVEL SECURITY")
                 owner_connection.execute(statement)
@@ -535,7 +535,9 @@ def test_a_removed_item_is_not_billed_and_can_be_put_back(used):
     with transaction():
         restore_item(used.id, item.public_id)
     assert fingerprint_of(used) == before
-    assert sql("SELECT action, count(*) FROM audit_entries WHERE action LIKE '%one-off item' GROUP BY 1 ORDER BY 1") == [
+    assert sql(
+        "SELECT action, count(*) FROM audit_entries WHERE action LIKE '%one-off item' GROUP BY 1 ORDER BY 1"
+    ) == [
         ("added one-off item", 2),
         ("removed one-off item", 1),
         ("restored one-off item", 1),
@@ -554,7 +556,13 @@ def test_a_removed_item_is_not_billed_and_can_be_put_back(used):
     ],
 )
 def test_an_item_that_cannot_be_billed_is_refused_and_the_field_is_named(used, values, field):
-    good = {"kind": "charge", "description": "x", "quantity": Decimal(1), "unit_amount": Decimal(1), "internal_reason": None}
+    good = {
+        "kind": "charge",
+        "description": "x",
+        "quantity": Decimal(1),
+        "unit_amount": Decimal(1),
+        "internal_reason": None,
+    }
     with pytest.raises(InvalidInput) as refused, transaction():
         add_item(used.id, **(good | values), form_token=uuid4(), created_by_id=None)
     assert refused.value.field == field

@@ -6,9 +6,9 @@ from dataclasses import replace
 import flask_migrate
 import psycopg
 import pytest
-from flask import Flask
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from flask import Flask
 
 from devkit.testservers import drop_database, make_database
 from portal import ROOT, create_app

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from tests.factories import acting, sql
 
 from portal import doctor
 from portal.infra import outbox
 from portal.infra.db import transaction
 from portal.payments import gateway
+from tests.factories import acting, sql
 
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_only_for_tests"
@@ -51,12 +51,10 @@ class Sandbox:
     def invoices(self, public_id: object = None) -> list[dict[str, Any]]:
         """All invoices, or those that carry our id."""
         found = self.ledger()["invoices"]
-        return [
-            each for each in found if public_id is None or each["metadata"].get("invoice_id") == str(public_id)
-        ]
+        return [each for each in found if public_id is None or each["metadata"].get("invoice_id") == str(public_id)]
 
     def calls(self) -> list[str]:
-        """"METHOD path" of every call since the reset, with the ids taken out."""
+        """ "METHOD path" of every call since the reset, with the ids taken out."""
         return [f"{call['method']} {_without_ids(call['path'])}" for call in self.ledger()["calls"]]
 
     def act(self, action: str, **more: Any) -> Any:
@@ -96,9 +94,7 @@ def sandbox_process() -> Iterator[str]:
 @pytest.fixture
 def sandbox(sandbox_process: str, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A sandbox without memories; the portal's calls go to it."""
-    monkeypatch.setitem(
-        app.config, "SETTINGS", replace(app.config["SETTINGS"], stripe_api_base=sandbox_process)
-    )
+    monkeypatch.setitem(app.config, "SETTINGS", replace(app.config["SETTINGS"], stripe_api_base=sandbox_process))
     gateway._client.cache_clear()
     stand_in = Sandbox(sandbox_process)
     stand_in.ctl("reset")

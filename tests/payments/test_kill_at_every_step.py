@@ -9,6 +9,11 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import pytest
+
+from portal.core.lifecycle import SyncState
+from portal.infra.db import transaction
+from portal.invoicing.voiding import void_invoice
+from portal.payments.receiving import store_event
 from tests.factories import (
     MONTH,
     NOW,
@@ -24,11 +29,6 @@ from tests.factories import (
     use,
 )
 from tests.payments.conftest import ROOT, examine, open_rows, work
-
-from portal.core.lifecycle import SyncState
-from portal.infra.db import transaction
-from portal.invoicing.voiding import void_invoice
-from portal.payments.receiving import store_event
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 
@@ -83,7 +83,7 @@ def kill_everywhere(helper: Helper, prepare: Callable[[int], int], capsys, what:
         assert finished is not None, k
         assert dead is None, k
     with capsys.disabled():
-        print(f"\n{what}: killed at each of {points} points")
+        sys.stdout.write(f"\n{what}: killed at each of {points} points\n")
     return points
 
 
@@ -155,7 +155,7 @@ def test_a_finalize_that_is_killed_anywhere_takes_one_number_and_leaves_no_gap(h
             assert sql("SELECT count(*) FROM invoice_items WHERE invoice_id = :id", id=invoices[-1].id) == [(0,)]
         helper(**{**what, "again": True})
     with capsys.disabled():
-        print(f"\nfinalize: killed at each of {points} points, {committed} of them after the commit")
+        sys.stdout.write(f"\nfinalize: killed at each of {points} points, {committed} of them after the commit\n")
     assert 1 <= committed < points
     numbers = sorted(int(reload(invoice).number.rpartition("-")[2]) for invoice in invoices)
     taken = sorted(int(n.rpartition("-")[2]) for (n,) in sql("SELECT number FROM invoices WHERE number IS NOT NULL"))

@@ -1,19 +1,18 @@
 """One finished invoice goes to Stripe, once, whatever happens on the way."""
 
 import pytest
-from tests.factories import MONTH, add, finalize_now, make_draft, make_final, make_organization, reload, sql
-from tests.payments.conftest import examine, open_rows, work
 
 from portal import billing_cycle
 from portal.core.errors import InvalidTransition
 from portal.core.lifecycle import PaymentState, SyncState
 from portal.infra import outbox
+from portal.infra.db import transaction
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.voiding import void_invoice
-from portal.infra.db import transaction
 from portal.payments.gateway import LINES_PER_PAGE
 from portal.payments.syncing import LINES_PER_CALL
-from tests.factories import NOW
+from tests.factories import MONTH, NOW, add, finalize_now, make_draft, make_final, make_organization, reload, sql
+from tests.payments.conftest import examine, open_rows, work
 
 pytestmark = pytest.mark.usefixtures("books")
 ADD = "POST /v1/invoices/*/add_lines"
@@ -107,10 +106,8 @@ def gateway_client():
 def test_every_write_carries_its_stored_key_and_the_parameters_that_were_stored(sandbox):
     invoice = make_final(make_organization(), "5.00")
     work()
-    stored = {
-        key: step
-        for key, step in sql("SELECT idempotency_key, step FROM stripe_calls WHERE outcome = 'ok' AND attempts = 1")
-    }
+    query = "SELECT idempotency_key, step FROM stripe_calls WHERE outcome = 'ok' AND attempts = 1 ORDER BY id"
+    stored = {row.idempotency_key: row.step for row in sql(query)}
     sent = [call["idempotency_key"] for call in sandbox.ledger()["calls"] if call["method"] != "GET"]
     assert sent == list(stored)
     assert list(stored.values()) == ["customer", "create", "add_lines:0", "finalize"]
@@ -221,7 +218,9 @@ def test_a_500_that_is_stored_for_the_key_is_unknown_and_never_becomes_two(sandb
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("shown", ["wrong_total:1", "wrong_total:-300", "missing_field:total", "missing_field:currency"])
+@pytest.mark.parametrize(
+    "shown", ["wrong_total:1", "wrong_total:-300", "missing_field:total", "missing_field:currency"]
+)
 def test_a_total_that_is_not_ours_is_never_finalized(sandbox, shown):
     sandbox.fault(ADD, shown)
     invoice = make_final(make_organization(), "12.00")

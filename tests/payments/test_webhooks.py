@@ -5,12 +5,12 @@ import time
 from itertools import permutations
 
 import pytest
-from tests.factories import NOW, acting, make_final, make_organization, reload, sql
-from tests.payments.conftest import SECRET, examine, open_rows, signed, work
 
 from portal.core.lifecycle import PaymentState, SyncState
 from portal.infra.db import transaction
 from portal.payments.settling import take_over
+from tests.factories import NOW, acting, make_final, make_organization, reload, sql
+from tests.payments.conftest import SECRET, examine, open_rows, signed, work
 
 EVENT = {
     "id": "evt_1",
