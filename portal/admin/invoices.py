@@ -12,7 +12,7 @@ from portal.admin.status import status_of
 from portal.billing_cycle import finalizable_from
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.lifecycle import InvoiceState
-from portal.core.money import to_major
+from portal.core.money import major_text
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.audit_reading import entries_about
@@ -111,7 +111,7 @@ def lines_as_csv(public_id: UUID) -> Response:
             line.quantity,
             line.unit,
             line.unit_amount,
-            to_major(line.amount, invoice.currency),
+            major_text(line.amount, invoice.currency),
             invoice.currency,
         )
         for line in lines
@@ -185,4 +185,4 @@ def _cursor() -> tuple[date, int] | None:
 
 
 def _majors(invoice: Invoice) -> tuple[Any, Any]:
-    return to_major(invoice.total, invoice.currency), to_major(invoice.amount_due, invoice.currency)
+    return major_text(invoice.total, invoice.currency), major_text(invoice.amount_due, invoice.currency)

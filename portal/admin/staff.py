@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from portal.signed_in import guard_page, me
+from portal.signed_in import guard_page, identify
 
 
 def staff_blueprint(name: str) -> Blueprint:
@@ -17,5 +17,6 @@ def staff_blueprint(name: str) -> Blueprint:
 
 
 def _permissions() -> dict[str, Any]:
-    """Pages leave out the buttons that would lead nowhere for this person."""
-    return {"permissions": me().permissions}
+    """Pages leave out the buttons that would lead nowhere for this person; error pages may have nobody."""
+    identity = identify()
+    return {"permissions": identity.permissions if identity else frozenset()}

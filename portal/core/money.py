@@ -73,6 +73,11 @@ def to_major(amount: int, currency: str) -> Decimal:
     return Decimal(amount).scaleb(-exponent_of(currency))
 
 
+def major_text(amount: int, currency: str) -> str:
+    """Minor units as plain text of the major unit for files: "-1234.50"."""
+    return f"{to_major(amount, currency):f}"
+
+
 def parse_amount(text: str, currency: str, *, field: str = "amount") -> int:
     """Read an amount that a person typed ("1,234.50") into minor units.
 

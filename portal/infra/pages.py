@@ -6,6 +6,7 @@ shows at once instead of letting everybody in.
 
 import csv
 import io
+import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
@@ -26,6 +27,8 @@ from portal.core.money import exponent_of, to_major
 View = TypeVar("View", bound=Callable[..., Any])
 LOCALE = "en_US"
 csrf = CSRFProtect()
+# An amount keeps its decimals as text; a number cannot be a formula.
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def policy(name: str) -> Callable[[View], View]:
@@ -260,4 +263,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     text = str(value)
+    if _NUMBER.fullmatch(text):
+        return text
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\0") else text

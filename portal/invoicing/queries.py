@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import defer, joinedload
 
 from portal.core.errors import NotFound
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
@@ -63,7 +63,7 @@ def invoices_of(organization_id: int, *, before: tuple[date, int] | None = None,
     query = (
         select(Invoice)
         .where(Invoice.organization_id == organization_id)
-        .options(joinedload(Invoice.organization))
+        .options(joinedload(Invoice.organization), defer(Invoice.document))
         .order_by(Invoice.period_start.desc(), Invoice.id.desc())
         .limit(limit)
     )

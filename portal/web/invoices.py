@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.lifecycle import InvoiceState
-from portal.core.money import to_major
+from portal.core.money import major_text
 from portal.infra import clock
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.models import Invoice
@@ -144,7 +144,7 @@ def _csv_row(invoice: Invoice) -> tuple[Any, ...]:
         invoice.invoiced_at.date() if invoice.invoiced_at else None,
         invoice.due_date,
         invoice.currency,
-        to_major(invoice.total, invoice.currency) if final else None,
-        to_major(invoice.amount_due, invoice.currency) if final else None,
+        major_text(invoice.total, invoice.currency) if final else None,
+        major_text(invoice.amount_due, invoice.currency) if final else None,
         word_of(invoice),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import request
 
-from portal.core.money import to_major
+from portal.core.money import major_text
 from portal.core.statement import Line
 
 CSV_HEAD = ("Line", "Kind", "Item", "Quantity", "Unit", "Unit price", "Currency", "Amount", "First day", "Last day")
@@ -74,7 +74,7 @@ def csv_rows(lines: Sequence[ShownLine], currency: str) -> list[tuple[Any, ...]]
             line.unit,
             line.unit_amount,
             currency,
-            to_major(line.amount, currency),
+            major_text(line.amount, currency),
             line.first_day,
             line.last_day,
         )

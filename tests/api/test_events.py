@@ -297,7 +297,7 @@ BODIES = {
     "a text": b'"event"',
     "an empty list": b"[]",
     "NaN": b'{"id": "e", "meter": "machine_seconds", "quantity": NaN, "time": "2026-10-10T00:00:00Z"}',
-    "a name twice": b'{"id": "1", "id": "2", "meter": "machine_seconds", "quantity": 1, "time": "2026-10-10T00:00:00Z"}',
+    "a name twice": b'{"id": "1", "id": "2", "meter": "machine_seconds", "quantity": 1, "time": "2026-10-10T00:00Z"}',
     "too deep": b"[" * 100_000,
 }
 

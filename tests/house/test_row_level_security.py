@@ -151,7 +151,8 @@ def test_money_is_whole_and_quantities_are_exact(owner_connection):
     amounts = rows(
         owner_connection,
         "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND column_name IN ('total', 'amount', 'amount_due', 'amount_paid', 'balance_applied')",
+        " WHERE table_schema = 'public' AND column_name = ANY(%s)",
+        ["total", "amount", "amount_due", "amount_paid", "balance_applied"],
     )
     assert amounts
     assert {kind for _, kind in amounts} == {"bigint"}

@@ -112,10 +112,10 @@ def test_pay_leads_to_the_hosted_page_while_something_is_open(owner: FlaskClient
 def test_the_file_of_an_invoice_adds_up_to_its_total_and_holds_no_formula(owner: FlaskClient, world: World):
     rows = read_csv(owner.get(f"/invoices/{world.final}.csv").text)
     assert [(row["Item"], row["Amount"]) for row in rows] == [
-        ("Migration assistance", "25"),
-        ("'=Goodwill credit", "-5"),
+        ("Migration assistance", "25.00"),
+        ("'=Goodwill credit", "-5.00"),
     ]
-    assert [row["Amount"] for row in read_csv(owner.get(f"/invoices/{world.draft}.csv").text)] == ["2.5"]
+    assert [row["Amount"] for row in read_csv(owner.get(f"/invoices/{world.draft}.csv").text)] == ["2.50"]
 
 
 def test_the_document_can_be_checked_against_its_hash(owner: FlaskClient, world: World):
