@@ -1,6 +1,7 @@
 """Exact decimal arithmetic: a sum or product that would have to be rounded raises instead.
 
-Quantities have up to 26 + 12 digits and unit prices as many; 120 digits hold every product of them.
+Quantities have up to 26 + 12 digits, the numbers of a price up to 26 + 60; 200 digits hold a quantity times a price,
+less a percentage of it.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 ZERO = Decimal(0)
 
 

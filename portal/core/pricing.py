@@ -1,105 +1,143 @@
 """What a quantity costs under one price: pure, exact, unrounded.
 
-Tier bounds are lower exclusive, upper inclusive, in the quantity's own precision: 99.5 belongs to a tier.
-Amounts are in the currency's major unit. Rounding belongs to the invoice line (statement.py), never here.
+The order is: allowance, model, discount, minimum, maximum. Each of them is granted or asked once a period, however
+many segments a period is priced in. Amounts are in the currency's major unit. Rounding belongs to the invoice line
+(statement.py), never here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
-from typing import Any
+from fractions import Fraction
 
-from portal.core.errors import InvalidInput
-from portal.core.exact import ZERO, exactly, plain
+from portal.core.exact import ZERO, exactly
+from portal.core.terms import Model, Terms, Tier, terms_from_json, terms_to_json
 
-
-class Model(StrEnum):
-    """How a price turns a quantity into an amount."""
-
-    PER_UNIT = "per_unit"
-    GRADUATED = "graduated"
-    VOLUME = "volume"
-    PACKAGE = "package"
-    FLAT_FEE = "flat_fee"
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """One step of a tiered price; `up_to` None is the open end."""
-
-    up_to: Decimal | None
-    unit_amount: Decimal
-    flat_amount: Decimal = ZERO
+__all__ = [
+    "Charge",
+    "Model",
+    "Step",
+    "StepKind",
+    "Terms",
+    "Tier",
+    "charge",
+    "charge_prorated",
+    "terms_from_json",
+    "terms_to_json",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """The terms of one price version. `free_quantity` is granted once a period, before anything is priced."""
+class StepKind(StrEnum):
+    """What a row of a derivation says."""
 
-    model: Model
-    unit_amount: Decimal = ZERO
-    tiers: tuple[Tier, ...] = ()
-    package_size: Decimal = Decimal(1)
-    free_quantity: Decimal = ZERO
-    zero_usage_charges_first_flat: bool = False
+    USAGE = "usage"
+    EVENT_FEE = "event_fee"
+    EVENT_MINIMUM = "event_minimum"
+    EVENT_MAXIMUM = "event_maximum"
+    DISCOUNT = "discount"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row of a derivation: so many units at this unit amount, and a flat amount."""
+    """One row of a derivation: so many units (or events) at this unit amount, and a flat amount.
+
+    A discount and what a maximum takes off have a negative flat amount; what a minimum adds, a positive one.
+    """
 
     quantity: Decimal
     unit_amount: Decimal
     flat_amount: Decimal
     amount: Decimal
+    kind: StepKind = StepKind.USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The unrounded amount of a quantity and the steps that it came from."""
+    """The unrounded amount of a quantity and the steps that add up to it."""
 
     amount: Decimal
     steps: tuple[Step, ...]
 
+    def sum_of(self, *kinds: StepKind) -> Decimal:
+        """What all steps of these kinds come to."""
+        return _sum(step for step in self.steps if step.kind in kinds)
+
 
 @exactly
 def charge(
-    terms: Terms, quantity: Decimal, *, already: Decimal = ZERO, period_quantity: Decimal | None = None
+    terms: Terms,
+    quantity: Decimal,
+    *,
+    already: Decimal = ZERO,
+    period_quantity: Decimal | None = None,
+    already_billed: Decimal = ZERO,
+    period_ends: bool = True,
+    events: Sequence[Decimal] | int = 0,
+    already_events: int = 0,
 ) -> Charge:
     """Price a quantity, going on from what the period has already reached.
 
-    `already` is the quantity of earlier segments of the same period (a price changed in mid-month); allowance
-    and tiers go on from there. `period_quantity` is the whole period's quantity, by which a volume price picks
-    its tier; by default what is known so far.
+    `already` is the quantity of earlier segments of the same period (a price changed in mid-month), `already_events`
+    their number of events: allowance and tiers go on from there. `already_billed` is their unrounded amount, from
+    which minimum and maximum go on; the minimum is asked by the segment with which the period ends.
+    `period_quantity` is the whole period's quantity, by which a volume price picks its tier; by default what is
+    known so far.
+
+    `events` are the amounts of a percentage's events, in the order of their time; their sum is the quantity. Their
+    number alone will do unless `terms.needs_event_amounts`.
     """
     assert quantity.is_finite(), quantity
     assert quantity >= 0, quantity
-    free_left = max(terms.free_quantity - already, ZERO)
-    billable = max(quantity - free_left, ZERO)
+    assert already >= 0, already
+    if terms.model is Model.PERCENTAGE:
+        steps = _percentage(terms, quantity, already, events, already_events)
+    else:
+        steps = _priced(terms, quantity, already, period_quantity)
+    steps += _discount_and_limits(terms, _sum(steps), already_billed, period_ends)
+    return Charge(_sum(steps), tuple(steps))
+
+
+def _priced(terms: Terms, quantity: Decimal, already: Decimal, period_quantity: Decimal | None) -> list[Step]:
+    billable = _beyond(terms.free_quantity, quantity, already)
     start = max(already - terms.free_quantity, ZERO)
     total = max((already + quantity if period_quantity is None else period_quantity) - terms.free_quantity, ZERO)
     # Nothing was used in the whole period: said once, in its first segment.
     idle = total == 0 and already == 0 and terms.zero_usage_charges_first_flat
     match terms.model:
-        case Model.PER_UNIT:
-            steps = [_step(billable, terms.unit_amount)]
-        case Model.GRADUATED:
-            steps = _graduated(terms, start, billable, idle)
+        case Model.GRADUATED | Model.GRADUATED_PERCENTAGE:
+            return _graduated(terms, start, billable, idle)
         case Model.VOLUME:
             tier = _tier_of(terms.tiers, total)
             starts_here = idle or (start == 0 and billable > 0)
-            steps = [_step(billable, tier.unit_amount, tier.flat_amount if starts_here else ZERO)]
+            return [_step(billable, tier.unit_amount, tier.flat_amount if starts_here else ZERO)]
         case Model.PACKAGE:
             packages = _packages(start + billable, terms.package_size) - _packages(start, terms.package_size)
-            steps = [_step(packages, terms.unit_amount)]
-        case Model.FLAT_FEE:
-            steps = [_step(quantity, terms.unit_amount)]
-    return Charge(sum((step.amount for step in steps), ZERO), tuple(steps))
+            return [_step(packages, terms.unit_amount)]
+        case _:
+            return [_step(billable, terms.unit_amount)]
 
 
-def _step(quantity: Decimal, unit_amount: Decimal, flat_amount: Decimal = ZERO) -> Step:
-    return Step(quantity, unit_amount, flat_amount, quantity * unit_amount + flat_amount)
+def _beyond(free: Decimal, quantity: Decimal, already: Decimal) -> Decimal:
+    """The part of a quantity that the allowance, as far as it is left, does not cover."""
+    return max(quantity - max(free - already, ZERO), ZERO)
+
+
+def _step(
+    quantity: Decimal, unit_amount: Decimal, flat_amount: Decimal = ZERO, kind: StepKind = StepKind.USAGE
+) -> Step:
+    return Step(quantity, unit_amount, flat_amount, quantity * unit_amount + flat_amount, kind)
+
+
+def _flat(amount: Decimal, kind: StepKind, quantity: int = 1) -> list[Step]:
+    """A row for an amount that belongs to no unit; no row for none."""
+    return [_step(Decimal(quantity), ZERO, amount, kind)] if amount else []
+
+
+def _sum(steps: Iterable[Step]) -> Decimal:
+    return sum((step.amount for step in steps), ZERO)
 
 
 def _graduated(terms: Terms, start: Decimal, billable: Decimal, idle: bool) -> list[Step]:
@@ -128,106 +166,95 @@ def _packages(quantity: Decimal, size: Decimal) -> Decimal:
     return whole.to_integral_value(ROUND_CEILING) + (1 if rest else 0)
 
 
-_FIELDS = {
-    Model.PER_UNIT: {"unit_amount", "free_quantity"},
-    Model.GRADUATED: {"tiers", "free_quantity", "zero_usage_charges_first_flat"},
-    Model.VOLUME: {"tiers", "free_quantity", "zero_usage_charges_first_flat"},
-    Model.PACKAGE: {"unit_amount", "package_size", "free_quantity"},
-    Model.FLAT_FEE: {"unit_amount"},
-}
+def _percentage(
+    terms: Terms, quantity: Decimal, already: Decimal, events: Sequence[Decimal] | int, already_events: int
+) -> list[Step]:
+    if isinstance(events, int):
+        assert not terms.needs_event_amounts, "these terms look at the amount of each event"
+        return _rated(terms, _beyond(terms.free_quantity, quantity, already), events)
+    assert sum(events, ZERO) == quantity, "the events' amounts add up to the quantity"
+    assert all(amount >= 0 for amount in events), "an event's amount is zero or more"
+    paying = list(_paying_parts(terms, events, already, already_events))
+    raised, lowered = [], []
+    for part in paying:
+        amount = part * terms.unit_amount + terms.fee_per_event
+        if amount < terms.event_minimum:
+            raised.append(terms.event_minimum - amount)
+        elif terms.event_maximum is not None and amount > terms.event_maximum:
+            lowered.append(terms.event_maximum - amount)
+    return [
+        *_rated(terms, sum(paying, ZERO), len(paying)),
+        *_flat(sum(raised, ZERO), StepKind.EVENT_MINIMUM, len(raised)),
+        *_flat(sum(lowered, ZERO), StepKind.EVENT_MAXIMUM, len(lowered)),
+    ]
 
 
-def terms_from_json(document: Mapping[str, Any]) -> Terms:
-    """Read the stored form of a price; amounts and quantities are strings so that no digit is lost.
+def _rated(terms: Terms, turnover: Decimal, events: int) -> list[Step]:
+    fees = [_step(Decimal(events), terms.fee_per_event, kind=StepKind.EVENT_FEE)] if terms.fee_per_event else []
+    return [_step(turnover, terms.unit_amount), *fees]
 
-    Raises InvalidInput, naming the field, for anything that could not be priced later.
+
+def _paying_parts(terms: Terms, events: Sequence[Decimal], already: Decimal, already_events: int) -> Iterator[Decimal]:
+    """What the allowance leaves of each event that it does not cover whole. Only such an event pays the fee.
+
+    Source: Lago's percentage charge, whose free units by number and by amount end with whichever runs out first.
     """
-    try:
-        model = Model(str(document.get("model")))
-    except ValueError:
-        known = ", ".join(each.value for each in Model)
-        raise InvalidInput(
-            f"There is no price model “{document.get('model')}”; use one of {known}.", field="model"
-        ) from None
-    unknown = set(document) - _FIELDS[model] - {"model"}
-    if unknown:
-        name = min(unknown)
-        raise InvalidInput(f"A {model.value} price has no “{name}”.", field=name)
-    terms = Terms(
-        model=model,
-        unit_amount=_number(document.get("unit_amount", "0"), "unit_amount"),
-        tiers=_tiers(document.get("tiers", ()), required="tiers" in _FIELDS[model]),
-        package_size=_number(document.get("package_size", "1"), "package_size"),
-        free_quantity=_number(document.get("free_quantity", "0"), "free_quantity"),
-        zero_usage_charges_first_flat=document.get("zero_usage_charges_first_flat", False) is True,
-    )
-    if terms.package_size == 0:
-        raise InvalidInput("A package holds more than nothing.", field="package_size")
-    return terms
+    reached = already
+    for number, amount in enumerate(events, already_events + 1):
+        before, reached = reached, reached + amount
+        allowed = terms.free_events > 0 or terms.free_quantity > 0
+        if not allowed or 0 < terms.free_events < number:
+            yield amount
+        elif 0 < terms.free_quantity < reached:
+            yield _beyond(terms.free_quantity, amount, before)
 
 
-def terms_to_json(terms: Terms) -> dict[str, Any]:
-    """The stored form of a price: only the fields of its model, numbers as plain strings."""
-    fields = _FIELDS[terms.model]
-    document: dict[str, Any] = {"model": terms.model.value}
-    for name in ("unit_amount", "package_size", "free_quantity"):
-        if name in fields:
-            document[name] = plain(getattr(terms, name))
-    if "tiers" in fields:
-        document["tiers"] = [
-            {
-                "up_to": None if tier.up_to is None else plain(tier.up_to),
-                "unit_amount": plain(tier.unit_amount),
-                "flat_amount": plain(tier.flat_amount),
-            }
-            for tier in terms.tiers
-        ]
-        document["zero_usage_charges_first_flat"] = terms.zero_usage_charges_first_flat
-    return document
+def _discount_and_limits(terms: Terms, amount: Decimal, already_billed: Decimal, period_ends: bool) -> list[Step]:
+    """The discount first, so that the minimum is what is paid in the end and the maximum is never undercut by it.
+
+    Source: OpenMeter's rating tests (a 50 % discount of 200, then a maximum of 100 less 35 billed before, is 65).
+    """
+    discount = amount * terms.discount_percent.scaleb(-2)
+    amount -= discount
+    billed = already_billed + amount
+    missing = max(terms.minimum - billed, ZERO) if period_ends else ZERO
+    excess = ZERO if terms.maximum is None else min(max(billed - terms.maximum, ZERO), amount)
+    return [
+        *_flat(-discount, StepKind.DISCOUNT),
+        *_flat(missing, StepKind.MINIMUM),
+        *_flat(-excess, StepKind.MAXIMUM),
+    ]
 
 
-def _tiers(documents: Any, *, required: bool) -> tuple[Tier, ...]:
-    if not required:
-        return ()
-    if not isinstance(documents, list | tuple) or not documents:
-        raise InvalidInput("A tiered price has at least one tier.", field="tiers")
-    tiers = []
-    floor = ZERO
-    for index, document in enumerate(documents):
-        where = f"tiers[{index}]"
-        last = index == len(documents) - 1
-        if not isinstance(document, Mapping):
-            raise InvalidInput("A tier is an object of up_to, unit_amount and flat_amount.", field=where)
-        unknown = set(document) - {"up_to", "unit_amount", "flat_amount"}
-        if unknown:
-            name = min(unknown)
-            raise InvalidInput(f"A tier has no “{name}”.", field=f"{where}.{name}")
-        bound = document.get("up_to")
-        up_to = None if bound is None else _number(bound, f"{where}.up_to")
-        if (up_to is None) is not last:
-            raise InvalidInput(
-                "Every tier but the last has an upper bound, and the last has none.", field=f"{where}.up_to"
-            )
-        if up_to is not None and up_to <= floor:
-            raise InvalidInput("Each tier ends above the one before it.", field=f"{where}.up_to")
-        tiers.append(
-            Tier(
-                up_to,
-                _number(document.get("unit_amount", "0"), f"{where}.unit_amount"),
-                _number(document.get("flat_amount", "0"), f"{where}.flat_amount"),
-            )
-        )
-        floor = up_to or floor
-    return tuple(tiers)
+def charge_prorated(terms: Terms, changes: Sequence[tuple[Decimal, Decimal]]) -> Fraction:
+    """A graduated price of units that came and went within the period: the unrounded amount, zero or more.
+
+    Each change is so many full units (negative when units left) and their prorated units. The full units fill the
+    tiers, in order; the price is taken on the prorated ones. A tier's flat amount is taken when it is first entered.
+    Source: Lago's prorated graduated charge. A volume price needs no more than `charge`, with the prorated units as
+    quantity and the full units as `period_quantity`.
+    """
+    assert terms.model is Model.GRADUATED, terms.model
+    level = highest = total = Fraction(0)
+    for full, prorated in changes:
+        before, level = level, level + Fraction(full)
+        highest = max(highest, level)
+        low, high = min(before, level), max(before, level)
+        for floor, tier in _floors(terms.tiers):
+            ceiling = high if tier.up_to is None else min(high, Fraction(tier.up_to))
+            # What lies below nothing goes on at the first tier's price.
+            units = max(ceiling - (low if floor == 0 else max(low, floor)), Fraction(0))
+            if units:
+                total += Fraction(prorated) * Fraction(units, high - low) * Fraction(tier.unit_amount)
+    for floor, tier in _floors(terms.tiers):
+        if highest > floor or (floor == 0 and terms.zero_usage_charges_first_flat):
+            total += Fraction(tier.flat_amount)
+    return max(total, Fraction(0))
 
 
-def _number(value: Any, field: str) -> Decimal:
-    if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
-        raise InvalidInput(f"{field} is written as a string of digits.", field=field)
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput(f"“{value}” is not a number.", field=field) from None
-    if not number.is_finite() or number < 0:
-        raise InvalidInput(f"{field} is a number of zero or more, not “{value}”.", field=field)
-    return number
+def _floors(tiers: Sequence[Tier]) -> Iterator[tuple[Fraction, Tier]]:
+    """Each tier with its exclusive lower bound."""
+    floor = Fraction(0)
+    for tier in tiers:
+        yield floor, tier
+        floor = Fraction(tier.up_to or 0)

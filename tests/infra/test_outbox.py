@@ -157,6 +157,19 @@ def test_a_copy_that_has_lost_its_lease_cannot_write(handler):
     assert not row(outbox_id).dead
 
 
+def test_a_copy_cannot_write_while_a_newer_one_is_still_at_work(handler):
+    outbox_id = put()
+
+    def newer_copy_begins(lease, number):
+        sql("UPDATE outbox SET attempt = attempt + 1, lease_until = clock_timestamp() + interval '2 minutes'")
+
+    handler.does = newer_copy_begins
+    outbox.run(outbox_id)
+    assert handler.done == []
+    assert sql("SELECT count(*) FROM number_series") == [(0,)]
+    assert (row(outbox_id).attempt, row(outbox_id).leased, row(outbox_id).finished) == (2, True, False)
+
+
 def test_a_second_copy_beside_a_live_lease_does_nothing(handler):
     outbox_id = put()
 

@@ -173,6 +173,7 @@ def test_a_read_that_fails_is_only_a_reason_to_come_back(sandbox, mode):
     assert [each["status"] for each in sandbox.invoices()] == ["draft"]
     work()
     assert_sent_once(sandbox, invoice)
+    assert [sandbox.calls().count(each) for each in WRITES] == [1, 1, 1, 1]  # what was answered is not asked again
 
 
 @pytest.mark.fault
