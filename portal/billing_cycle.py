@@ -17,13 +17,14 @@ from portal.config import Settings
 from portal.core.errors import InvalidTransition
 from portal.core.lifecycle import InvoiceState, SyncState, require_move
 from portal.core.periods import Month
-from portal.infra import audit, outbox
+from portal.infra import outbox
 from portal.infra.db import transaction
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import SYNC, finalize
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, lock_invoice
+from portal.invoicing.trail import record_change
 
 
 def open_drafts(now: datetime) -> int:
@@ -75,11 +76,9 @@ def sync_again(invoice_id: int) -> None:
         invoice.sync_state = SyncState.PENDING
         invoice.sync_message = None
         outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
-        audit.record(
+        record_change(
+            invoice,
             "asked to sync again",
-            subject="invoice",
-            subject_id=invoice.id,
-            organization_id=invoice.organization_id,
         )
 
 

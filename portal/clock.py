@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from flask import Flask, g
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from portal.billing_cycle import open_drafts
 from portal.infra import clock, outbox
@@ -78,7 +78,7 @@ def tick(app: Flask, job: Recurring) -> bool:
                     job.work()
                 finally:
                     connection.execute(text("SELECT pg_advisory_unlock_all()"))
-        except DBAPIError as error:
-            log.warning("clock could not reach the database", extra={"job": job.name, "error": str(error.orig)})
+        except SQLAlchemyError as error:
+            log.warning("clock could not reach the database", extra={"job": job.name, "error": str(error)})
             return False
     return True

@@ -62,10 +62,28 @@ def round_to_minor(amount: Decimal, currency: str) -> int:
 
 def round_fraction(amount: Fraction, currency: str) -> int:
     """The same rounding for an exact fraction of the major unit: a prorated fee need not have an end in decimals."""
-    scaled = abs(amount) * 10 ** exponent_of(currency)
-    whole, rest = divmod(scaled.numerator, scaled.denominator)
-    rounded: int = int(whole) + (2 * rest >= scaled.denominator)
+    return round_half_away(amount * 10 ** exponent_of(currency))
+
+
+def round_half_away(amount: Fraction) -> int:
+    """A fraction of minor units as whole ones; a half goes away from zero."""
+    whole, rest = divmod(abs(amount.numerator), amount.denominator)
+    rounded = whole + (2 * rest >= amount.denominator)
     return -rounded if amount < 0 else rounded
+
+
+def round_together(amounts: Sequence[Fraction]) -> list[int]:
+    """Round fractions of minor units so that the parts add up to their rounded sum.
+
+    Largest remainder; ties go to the earlier part. Turning every sign turns every result.
+    """
+    if sum(amounts) < 0:
+        return [-part for part in round_together([-amount for amount in amounts])]
+    floors = [amount.numerator // amount.denominator for amount in amounts]
+    left = round_half_away(sum(amounts, Fraction(0))) - sum(floors)
+    by_remainder = sorted(range(len(floors)), key=lambda index: (floors[index] - amounts[index], index))
+    lucky = set(by_remainder[:left])
+    return [floor + (index in lucky) for index, floor in enumerate(floors)]
 
 
 def to_major(amount: int, currency: str) -> Decimal:

@@ -57,8 +57,11 @@ def record(
 ) -> None:
     """Add one entry to the current transaction, with the actor of this request, command or job."""
     actor: Actor = g.get("actor") or Actor("system", "system")
-    db.session.add(
-        AuditEntry(
+    # Without RETURNING: a tenant may add entries and may not read them.
+    db.session.execute(
+        AuditEntry.__table__.insert()  # type: ignore[attr-defined]
+        .inline()
+        .values(
             organization_id=organization_id,
             actor_kind=actor.kind,
             actor_id=actor.id,

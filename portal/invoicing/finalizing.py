@@ -13,13 +13,14 @@ from sqlalchemy import delete, select, text
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
 from portal.core.keys import content_hash
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
-from portal.infra import audit, outbox
+from portal.infra import outbox
 from portal.infra.db import db
 from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import BalanceEntry, BilledUsage, Invoice, InvoiceItem
 from portal.invoicing.numbering import next_number
 from portal.invoicing.queries import items_of, lock_invoice
+from portal.invoicing.trail import record_change
 from portal.organizations.models import Organization
 
 FINISH = "finish_finalizing"
@@ -75,11 +76,9 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     invoice.fingerprint = fingerprint
     invoice.scheduled_by = by
     invoice.finalize_at = now + timedelta(seconds=terms.hold_seconds)
-    audit.record(
+    record_change(
+        invoice,
         "scheduled finalizing",
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
         before={"state": "draft"},
         after={"state": "scheduled", "total": invoice.total, "fingerprint": fingerprint},
     )
@@ -116,11 +115,9 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
     invoice.total = invoice.balance_applied = invoice.amount_due = 0
     invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
     outbox.cancel(FINISH, str(invoice.id))
-    audit.record(
+    record_change(
+        invoice,
         "cancelled finalizing",
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
         before={"state": "scheduled"},
         after={"state": "draft"},
     )
@@ -145,11 +142,9 @@ def finish(invoice_id: int, *, now: datetime, terms: Terms) -> Invoice:
         invoice.number = next_number(now.year)
         invoice.document = document_of(invoice, items, terms.seller)
         invoice.content_sha256 = content_hash(invoice.document)
-        audit.record(
+        record_change(
+            invoice,
             "finalized",
-            subject="invoice",
-            subject_id=invoice.id,
-            organization_id=invoice.organization_id,
             before={"state": "scheduled"},
             after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
         )

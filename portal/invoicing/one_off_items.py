@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,10 +11,10 @@ from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.exact import plain
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import LARGEST_AMOUNT, round_to_minor
-from portal.infra import audit
 from portal.infra.db import db
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.trail import record_change
 
 
 def add_item(
@@ -61,14 +62,7 @@ def add_item(
     )
     db.session.add(item)
     db.session.flush()
-    audit.record(
-        "added one-off item",
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
-        after={"description": description, "quantity": plain(quantity), "amount": amount},
-        reason=internal_reason,
-    )
+    record_change(invoice, "added one-off item", after=_facts(item), reason=internal_reason)
     return item
 
 
@@ -89,7 +83,7 @@ def remove_item(invoice_id: int, public_id: UUID, *, now: datetime) -> OneOffIte
     if item.removed_at is None:
         _require_draft(invoice)
         item.removed_at = now
-        _record_change("removed one-off item", invoice, item)
+        record_change(invoice, "removed one-off item", before=_facts(item), reason=item.internal_reason)
     return item
 
 
@@ -100,18 +94,12 @@ def restore_item(invoice_id: int, public_id: UUID) -> OneOffItem:
     if item.removed_at is not None:
         _require_draft(invoice)
         item.removed_at = None
-        _record_change("restored one-off item", invoice, item)
+        record_change(invoice, "restored one-off item", after=_facts(item), reason=item.internal_reason)
     return item
 
 
-def _record_change(action: str, invoice: Invoice, item: OneOffItem) -> None:
-    audit.record(
-        action,
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
-        before={"description": item.description, "amount": item.amount},
-    )
+def _facts(item: OneOffItem) -> dict[str, Any]:
+    return {"description": item.description, "quantity": plain(item.quantity), "amount": item.amount}
 
 
 def _require_draft(invoice: Invoice) -> None:

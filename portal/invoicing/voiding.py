@@ -6,11 +6,12 @@ from sqlalchemy import select
 
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.core.lifecycle import InvoiceState, PaymentState
-from portal.infra import audit, outbox
+from portal.infra import outbox
 from portal.infra.db import db
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.trail import record_change
 from portal.organizations.models import Organization
 
 VOID_AT_STRIPE = "void_at_stripe"
@@ -56,11 +57,9 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
             organization_id=invoice.organization_id,
             invoice_id=invoice.id,
         )
-    audit.record(
+    record_change(
+        invoice,
         "voided",
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
         before={"state": "finalized"},
         after={"state": "void"},
         reason=reason.strip(),

@@ -113,6 +113,11 @@ def read_event(payload: bytes, header: str | None, secrets: Sequence[str], *, no
     return event
 
 
+def is_live() -> bool:
+    """Whether our key moves real money; objects and events of the other mode are not ours."""
+    return "_live_" in current_app.config["SETTINGS"].stripe_secret_key
+
+
 def client_of_app() -> "stripe.StripeClient":
     """The client of the running application: its key and, for the sandbox, its address."""
     settings = current_app.config["SETTINGS"]

@@ -85,6 +85,19 @@ def perform(
     return kept
 
 
+def read_now(reading: Callable[[], Any]) -> Any:
+    """Read something at Stripe. A read changes nothing, so anything but an answer is only a reason to come back.
+
+    Raises RetryLater, or GiveUp if Stripe refused (there is no such object).
+    """
+    try:
+        return reading()
+    except (gateway.OutcomeUnknown, gateway.Busy) as error:
+        raise RetryLater(str(error), seconds=BUSY_SECONDS) from error
+    except gateway.Refused as error:
+        raise GiveUp(str(error)) from error
+
+
 def calls_for(invoice_id: int) -> list[StripeCall]:
     """The calls made for an invoice, in their order."""
     return list(

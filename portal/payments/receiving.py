@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from portal.infra import clock, outbox
 from portal.infra.db import db
-from portal.infra.outbox import GiveUp, Lease, RetryLater
+from portal.infra.outbox import GiveUp, Lease
 from portal.invoicing.models import Invoice
 from portal.payments import gateway, journal
 from portal.payments.models import StripeEvent
@@ -51,18 +51,18 @@ def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
             return
         invoice_id = _invoice_of(event) if event.type.startswith("invoice.") else None
         stripe_id, event_type = event.object_id, event.type
+        if event.livemode != gateway.is_live():
+            invoice_id = None
         if invoice_id is None or stripe_id is None:
             event.state, event.note = "ignored", "not about an invoice of ours"
             return
     try:
-        theirs = gateway.read_invoice(stripe_id)
-    except (gateway.OutcomeUnknown, gateway.Busy) as error:
-        raise RetryLater(str(error), seconds=journal.UNKNOWN_SECONDS) from error
-    except gateway.Refused as error:
+        theirs = journal.read_now(lambda: gateway.read_invoice(stripe_id))
+    except GiveUp as reason:
         with lease.transaction():
             event = db.session.get_one(StripeEvent, stripe_event_id)
-            event.state, event.note = "ignored", str(error)
-        raise GiveUp(str(error)) from error
+            event.state, event.note = "ignored", str(reason)
+        raise
     with lease.transaction():
         now = clock.now()
         take_over(invoice_id, theirs, now=now, event_type=event_type)

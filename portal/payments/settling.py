@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, may_move
-from portal.infra import audit
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.trail import record_change
 
 # How far along an invoice is at Stripe: an older reading never takes back a later one.
 _RANK = {"draft": 0, "open": 1, "uncollectible": 2, "paid": 3, "void": 3}
@@ -37,11 +37,9 @@ def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_t
             invoice.paid_at = now
     after = {"payment_state": invoice.payment_state, "sync_state": invoice.sync_state}
     if after != before:
-        audit.record(
+        record_change(
+            invoice,
             "payment changed",
-            subject="invoice",
-            subject_id=invoice.id,
-            organization_id=invoice.organization_id,
             before=before,
             after={**after, "stripe_status": invoice.stripe_status},
             reason=event_type,

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.infra import clock, outbox
 from portal.infra.db import db, transaction
-from portal.infra.outbox import GiveUp, Lease, RetryLater
+from portal.infra.outbox import Lease
 from portal.invoicing.models import Invoice
 from portal.payments import gateway, journal
 from portal.payments.settling import take_over
@@ -48,11 +48,6 @@ def look_again(lease: Lease, *, invoice_id: int) -> None:
         stripe_id = db.session.get_one(Invoice, invoice_id).stripe_id
     if stripe_id is None:
         return
-    try:
-        theirs = gateway.read_invoice(stripe_id)
-    except (gateway.OutcomeUnknown, gateway.Busy) as error:
-        raise RetryLater(str(error), seconds=journal.UNKNOWN_SECONDS) from error
-    except gateway.Refused as error:
-        raise GiveUp(str(error)) from error
+    theirs = journal.read_now(lambda: gateway.read_invoice(stripe_id))
     with lease.transaction():
         take_over(invoice_id, theirs, now=clock.now())

@@ -13,12 +13,13 @@ from uuid import UUID
 
 from portal.core.lifecycle import InvoiceState, SyncState
 from portal.core.periods import midnight
-from portal.infra import audit, clock, outbox
+from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.invoicing.finalizing import SYNC
 from portal.invoicing.models import Invoice, InvoiceItem
 from portal.invoicing.queries import items_of, lock_invoice
+from portal.invoicing.trail import record_change
 from portal.invoicing.voiding import VOID_AT_STRIPE
 from portal.organizations.models import Organization
 from portal.payments import gateway, journal
@@ -86,8 +87,8 @@ def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
         )
     if plan.resumed:
         # The total that an earlier run was told may be out of date: somebody may have repaired the draft since.
-        answer = _read(lambda: gateway.read_invoice(stripe_id))
-    _compare(plan, answer, _read(lambda: gateway.read_lines(stripe_id)))
+        answer = journal.read_now(lambda: gateway.read_invoice(stripe_id))
+    _compare(plan, answer, journal.read_now(lambda: gateway.read_lines(stripe_id)))
     answer = journal.perform(
         lease, "finalize", **subject, target=stripe_id, parameters=lambda: {"auto_advance": plan.collects}
     )
@@ -203,16 +204,6 @@ def _save_id(lease: Lease, invoice_id: int, stripe_id: str) -> None:
         lock_invoice(invoice_id).stripe_id = stripe_id
 
 
-def _read(reading: Any) -> Any:
-    """Reads change nothing, so anything but an answer is only a reason to come back."""
-    try:
-        return reading()
-    except (gateway.OutcomeUnknown, gateway.Busy) as error:
-        raise RetryLater(str(error), seconds=journal.BUSY_SECONDS) from error
-    except gateway.Refused as error:
-        raise GiveUp(str(error)) from error
-
-
 def _compare(plan: Plan, answer: dict[str, Any], lines: Sequence[dict[str, Any]]) -> None:
     """Currency, every line, their number and the total must be ours, exactly. Raises Mismatch."""
     ours = {line["metadata"]["item_id"]: line["amount"] for line in plan.lines}
@@ -237,11 +228,9 @@ def _mark(lease: Lease, invoice_id: int, state: SyncState, message: str) -> None
     with lease.transaction():
         invoice = lock_invoice(invoice_id)
         if invoice.sync_state != state:
-            audit.record(
+            record_change(
+                invoice,
                 "sync changed",
-                subject="invoice",
-                subject_id=invoice.id,
-                organization_id=invoice.organization_id,
                 before={"sync_state": invoice.sync_state},
                 after={"sync_state": state.value},
                 reason=message,
@@ -261,11 +250,9 @@ def _mark_synced(lease: Lease, invoice_id: int, answer: dict[str, Any]) -> None:
         if invoice.stripe_status in (None, "draft"):
             invoice.stripe_status = answer.get("status")
         invoice.hosted_invoice_url = answer.get("hosted_invoice_url")
-        audit.record(
+        record_change(
+            invoice,
             "synced to Stripe",
-            subject="invoice",
-            subject_id=invoice.id,
-            organization_id=invoice.organization_id,
             before={"sync_state": before},
             after={"sync_state": "synced", "stripe_id": answer["id"], "total": answer.get("total")},
         )
@@ -286,7 +273,7 @@ def void_at_stripe(lease: Lease, *, invoice_id: int) -> None:
         }
     if stripe_id is None:
         return
-    status = _read(lambda: gateway.read_invoice(stripe_id)).get("status")
+    status = journal.read_now(lambda: gateway.read_invoice(stripe_id)).get("status")
     if status in ("open", "uncollectible"):
         journal.perform(lease, "void", **subject, target=stripe_id, parameters=dict)
     elif status == "draft":
