@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from portal.core.money import round_half_away
 
 WHOLE = Fraction(1)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def true_up_of(commitment: int, *, used: int, fee: int = 0, share: Fraction = WHOLE) -> int:
@@ -43,6 +44,5 @@ def use_credits(due: int, grants: Sequence[CreditGrant], *, now: datetime) -> di
     return used
 
 
-def _order_of_use(grant: CreditGrant) -> tuple[int, bool, str, int]:
-    expiry = "" if grant.expires_at is None else grant.expires_at.isoformat()
-    return grant.rank, grant.expires_at is None, expiry, grant.id
+def _order_of_use(grant: CreditGrant) -> tuple[int, datetime, int]:
+    return grant.rank, grant.expires_at or _NEVER, grant.id

@@ -82,7 +82,7 @@ class Schedule:
 def schedule_after_trial(start: datetime, interval: Interval, *, trial_days: int = 0) -> Schedule:
     """The periods that are paid for: a trial moves the anchor to its own end, so that the first fee is a whole one.
 
-    Source: Stripe, "the billing cycle anchor is set to the end of the trial".
+    Source: Stripe, "Setting the subscription billing cycle date": the anchor is by default the trial end date.
     """
     assert trial_days >= 0, trial_days
     return Schedule(start + timedelta(days=trial_days), interval)

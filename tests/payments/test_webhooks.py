@@ -193,6 +193,13 @@ def test_a_paid_invoice_becomes_paid_here(app, post, sandbox, sent):
         assert (actor, before["payment_state"], after["payment_state"]) == ("job", "open", "paid")
 
 
+def test_an_event_of_the_other_mode_is_ignored_even_if_it_names_our_invoice(app, post, sandbox, sent):
+    event = {**EVENT, "livemode": True, "data": {"object": {"id": sent.stripe_id, "metadata": {}}}}
+    deliver(app, post, event)
+    assert stored(app) == [("evt_1", "ignored")]
+    assert facts(app, sent)[0] == PaymentState.OPEN
+
+
 def test_a_late_failure_never_takes_back_a_payment(app, post, sandbox, sent):
     sandbox.act("pay", invoice=sent.stripe_id, outcome="declines")
     sandbox.act("pay", invoice=sent.stripe_id)
