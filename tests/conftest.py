@@ -144,3 +144,12 @@ def crashable() -> Iterator[CrashableServers]:
         pytest.skip(reason)
     with crashable_servers() as servers:
         yield servers
+
+
+@pytest.fixture
+def books(app: Flask, clean_database: None, clean_redis: redis.Redis) -> Iterator[None]:
+    """Empty books, and a context that acts as the system."""
+    from tests.factories import acting
+
+    with acting(app):
+        yield

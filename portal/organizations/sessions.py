@@ -64,7 +64,9 @@ class Identity:
 
 def sign_in(email: str, password: str, *, now: datetime, days: int, address: str | None, user_agent: str | None) -> str:
     """Check the password and open a session; return the token for the cookie. Raises SignInRefused."""
-    user = db.session.scalar(select(User).where(func.lower(User.email) == email.strip().lower()))
+    user = db.session.scalar(
+        select(User).where(func.lower(User.email) == email.strip().lower()).execution_options(populate_existing=True)
+    )
     if not password_matches(user.password_hash if user else None, password) or user is None or user.disabled_at:
         raise SignInRefused("This e-mail address and password do not belong together. Check both and try again.")
     token = secrets.token_urlsafe(32)
@@ -93,6 +95,7 @@ def identity_of(token: str, *, now: datetime) -> Identity | None:
         select(UserSession, User)
         .join(User, User.id == UserSession.user_id)
         .where(UserSession.token_sha256 == secret_hash(token))
+        .execution_options(populate_existing=True)
     ).one_or_none()
     if found is None:
         return None
