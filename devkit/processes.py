@@ -151,6 +151,9 @@ class Processes:
 
     def _record(self, child: Child) -> None:
         identity = ProcessIdentity.of(child.pid)
+        while identity is None and child.exit_code() is None:  # for a moment after its start it has no command line
+            time.sleep(0.002)
+            identity = ProcessIdentity.of(child.pid)
         if identity is None:  # it is over already; there is nothing to reap
             return
         left = {

@@ -17,6 +17,11 @@ class Servers:
     superuser_url: str | None  # known only of a PostgreSQL that was started here
     redis_is_ours: bool
 
+    @property
+    def dropping_url(self) -> str:
+        """By whom test databases are dropped: only a superuser may end the server's own workers in them."""
+        return self.superuser_url or self.database_url
+
 
 def start_servers(folder: DataFolder, *, throw_away: bool = False) -> Servers:
     """Start what DATABASE_URL and REDIS_URL do not already name, on the last start's ports if free."""

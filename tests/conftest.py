@@ -72,7 +72,7 @@ def database_url(test_run: TestRun, worker_number: int) -> Iterator[str]:
     """A migrated database of this process alone."""
     name = f"portal_{worker_number}_test"
     yield make_database(test_run.servers.database_url, name, template=TEMPLATE)
-    drop_database(test_run.servers.database_url, name)
+    drop_database(test_run.servers.dropping_url, name)
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ def live_portal(test_run: TestRun, worker_number: int) -> Iterator[LivePortal]:
         start_web(folder.processes, settings, addresses)
         start_background(folder.processes, settings)
         yield LivePortal(addresses.portal_url, addresses.sandbox_url, api_key, invoice, month)
-    drop_database(test_run.servers.database_url, name)
+    drop_database(test_run.servers.dropping_url, name)
 
 
 def _small_world(settings: dict[str, str]) -> tuple[str, str, date]:

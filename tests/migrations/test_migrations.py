@@ -33,7 +33,7 @@ def fresh(test_run, worker_number, app: Flask) -> Iterator[tuple[Flask, str]]:
     with portal.app_context():
         yield portal, url
         db.engine.dispose()
-    drop_database(test_run.servers.database_url, name)
+    drop_database(test_run.servers.dropping_url, name)
 
 
 def shape(url: str) -> list[tuple]:
