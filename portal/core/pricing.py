@@ -75,7 +75,7 @@ def charge(
     period_quantity: Decimal | None = None,
     already_billed: Decimal = ZERO,
     period_ends: bool = True,
-    events: Sequence[Decimal] | int = 0,
+    events: Sequence[Decimal] | int | None = None,
     already_events: int = 0,
 ) -> Charge:
     """Price a quantity, going on from what the period has already reached.
@@ -87,7 +87,7 @@ def charge(
     known so far.
 
     `events` are the amounts of a percentage's events, in the order of their time; their sum is the quantity. Their
-    number alone will do unless `terms.needs_event_amounts`.
+    number alone will do unless `terms.needs_event_amounts`, and without a fee for each not even that is needed.
     """
     assert quantity.is_finite(), quantity
     assert quantity >= 0, quantity
@@ -167,11 +167,12 @@ def _packages(quantity: Decimal, size: Decimal) -> Decimal:
 
 
 def _percentage(
-    terms: Terms, quantity: Decimal, already: Decimal, events: Sequence[Decimal] | int, already_events: int
+    terms: Terms, quantity: Decimal, already: Decimal, events: Sequence[Decimal] | int | None, already_events: int
 ) -> list[Step]:
-    if isinstance(events, int):
+    if events is None or isinstance(events, int):
         assert not terms.needs_event_amounts, "these terms look at the amount of each event"
-        return _rated(terms, _beyond(terms.free_quantity, quantity, already), events)
+        assert events is not None or not terms.fee_per_event, "a fee per event needs their number"
+        return _rated(terms, _beyond(terms.free_quantity, quantity, already), events or 0)
     assert sum(events, ZERO) == quantity, "the events' amounts add up to the quantity"
     assert all(amount >= 0 for amount in events), "an event's amount is zero or more"
     paying = list(_paying_parts(terms, events, already, already_events))

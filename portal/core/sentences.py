@@ -48,7 +48,8 @@ class _Words:
 
     def free(self) -> str:
         """The allowance; "" if there is none."""
-        by_number = f"first {self._terms.free_events} events" if self._terms.free_events else ""
+        events = self._terms.free_events
+        by_number = "" if events == 0 else "first event" if events == 1 else f"first {events} events"
         by_quantity = f"first {self._quantity(self._terms.free_quantity)}" if self._terms.free_quantity else ""
         if by_number and by_quantity:
             return f"{by_number} free, up to {self._quantity(self._terms.free_quantity)} in all"
@@ -73,8 +74,11 @@ class _Words:
             texts.append(f"{self._tier(tier)}{self._range(floor, tier.up_to)}")
             floor = tier.up_to or floor
         sentence = ", ".join(texts)
-        whole_quantity = self._terms.model is Model.VOLUME and len(tiers) > 1
-        return f"{sentence}, the whole quantity at the one price that it reaches" if whole_quantity else sentence
+        if self._terms.model is Model.VOLUME and len(tiers) > 1:
+            sentence += ", the whole quantity at the one price that it reaches"
+        if self._terms.zero_usage_charges_first_flat and tiers[0].flat_amount:
+            sentence += f"; {self._money(tiers[0].flat_amount)} even without usage"
+        return sentence
 
     def _tier(self, tier: Tier) -> str:
         flat = self._money(tier.flat_amount) if tier.flat_amount else ""

@@ -8,7 +8,7 @@ a part of a period costs its exact share, by the second, of the fee.
 from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -58,7 +58,8 @@ class Schedule:
         return self.anchor.replace(year=year, month=month + 1, day=day)
 
     def period_at(self, moment: datetime) -> Period:
-        """The period that holds a moment."""
+        """The period that holds an aware moment."""
+        moment = moment.astimezone(UTC)
         months = (moment.year - self.anchor.year) * 12 + moment.month - self.anchor.month
         index = months // self.interval.months
         if self.boundary(index) > moment:

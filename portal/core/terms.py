@@ -108,14 +108,14 @@ def terms_from_json(document: Mapping[str, Any]) -> Terms:
         name = min(unknown)
         raise InvalidInput(f"A {model.value} price has no “{name}”.", field=name)
 
-    def number(name: str, default: str = "0") -> Decimal:
-        return _number(document.get(name, default), name)
+    def number(name: str, default: Decimal = ZERO) -> Decimal:
+        return _number(document[name], name) if name in document else default
 
     terms = Terms(
         model=model,
         unit_amount=number("rate_percent").scaleb(-2) if model in _RATED else number("unit_amount"),
         tiers=_tiers(document.get("tiers", ()), model) if "tiers" in _FIELDS[model] else (),
-        package_size=number("package_size", "1"),
+        package_size=number("package_size", Decimal(1)),
         free_quantity=number("free_quantity"),
         zero_usage_charges_first_flat=document.get("zero_usage_charges_first_flat", False) is True,
         fee_per_event=number("fee_per_event"),

@@ -1,13 +1,21 @@
-"""Tests of the pure core need no server; this file only lets the worked examples come from another file."""
+"""Tests of the pure core need no server and little time; worked examples may come from another file."""
 
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# 30 examples of each property keep these tests at a few seconds; `--hypothesis-profile=thorough` tries far more.
+settings.register_profile("quick", max_examples=30)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`pytest tests/core/test_vectors.py --vectors FILE`."""
-    parser.addoption("--vectors", metavar="FILE", help="a file of worked examples in the form of tests/core/vectors.json")
+    parser.addoption(
+        "--vectors", metavar="FILE", help="a file of worked examples in the form of tests/core/vectors.json"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -18,4 +26,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section(f"{len(skipped)} vectors skipped")
     for report in skipped:
         _, _, reason = report.longrepr
-        terminalreporter.write_line(f"{report.nodeid.partition('[')[2].rstrip(']')}: {reason.removeprefix('Skipped: ')}")
+        terminalreporter.write_line(
+            f"{report.nodeid.partition('[')[2].rstrip(']')}: {reason.removeprefix('Skipped: ')}"
+        )

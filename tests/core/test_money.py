@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.core.errors import InvalidInput
-from portal.core.money import allocate, exponent_of, parse_amount, round_fraction, round_to_minor, to_major
+from portal.core.money import (
+    allocate,
+    exponent_of,
+    parse_amount,
+    round_fraction,
+    round_half_away,
+    round_to_minor,
+    round_together,
+    to_major,
+)
 
 AMOUNTS = st.decimals(min_value=-(10**12), max_value=10**12, allow_nan=False, allow_infinity=False, places=9)
 CURRENCIES = st.sampled_from(["USD", "EUR", "JPY", "KWD"])
@@ -149,3 +158,27 @@ def test_the_parts_add_up_and_none_is_a_whole_unit_away_from_its_share(total, we
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), min_size=1, max_size=8), st.integers(1, 1000))
 def test_only_the_proportion_of_the_weights_counts(total, weights, factor):
     assert allocate(total, weights) == allocate(total, [weight * factor for weight in weights])
+
+
+@pytest.mark.parametrize(
+    ("amounts", "parts"),
+    [
+        ([], []),
+        (["1/3", "1/3", "1/3"], [1, 0, 0]),
+        (["1/2", "1/2"], [1, 0]),
+        (["-1/2", "-1/2"], [-1, 0]),
+        (["6833/5", "6833/5", "1150", "1700"], [1367, 1366, 1150, 1700]),
+        (["-1/4", "7/4"], [0, 2]),
+    ],
+)
+def test_amounts_rounded_together_come_to_their_rounded_sum(amounts, parts):
+    assert round_together([Fraction(amount) for amount in amounts]) == parts
+
+
+@given(st.lists(st.fractions(-(10**6), 10**6, max_denominator=1000), max_size=10))
+def test_what_is_rounded_together_adds_up_and_mirrors_the_sign(amounts):
+    parts = round_together(amounts)
+    assert sum(parts) == round_half_away(sum(amounts, Fraction(0)))
+    assert all(abs(part - amount) < 1 for part, amount in zip(parts, amounts, strict=True))
+    if sum(amounts):
+        assert round_together([-amount for amount in amounts]) == [-part for part in parts]

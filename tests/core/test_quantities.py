@@ -1,0 +1,79 @@
+"""From readings to a quantity, in any order of the readings."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.core.exact import exactly
+from portal.core.quantities import Aggregation, QuantityRounding, Reading, aggregate, round_quantity, time_weighted
+
+D = Decimal
+START, END = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
+MOMENTS = st.timedeltas(timedelta(-10), timedelta(40)).map(lambda passed: START + passed)
+VALUES = st.decimals(-1000, 1000, places=12)
+READINGS = st.lists(st.builds(Reading, MOMENTS, VALUES, st.sampled_from("abc")), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("how", "quantity"),
+    [
+        (Aggregation.SUM, "33"),
+        (Aggregation.COUNT, "3"),
+        (Aggregation.MAX, "20"),
+        (Aggregation.LATEST, "3"),
+        (Aggregation.UNIQUE, "2"),
+    ],
+)
+def test_the_same_readings_under_each_aggregation(how, quantity):
+    readings = [
+        Reading(START + timedelta(days=2), D(3), "a"),
+        Reading(START, D(10), "a"),
+        Reading(START + timedelta(days=1), D(20), "b"),
+    ]
+    assert aggregate(how, readings) == D(quantity)
+    assert aggregate(how, []) == 0
+
+
+@given(st.sampled_from(Aggregation), READINGS, st.randoms(use_true_random=False))
+def test_the_order_of_readings_is_irrelevant(how, readings, random):
+    assert aggregate(how, readings) == aggregate(how, random.sample(readings, len(readings)))
+
+
+def test_a_level_is_weighted_by_the_time_that_it_held():
+    # 2 all the month, 3 more from its middle, and what happened after it does not count.
+    middle = datetime(2026, 10, 16, 12, tzinfo=UTC)
+    changes = [(middle, D(3)), (datetime(2026, 11, 1, tzinfo=UTC), D(100))]
+    assert time_weighted(changes, start=START, end=END, level=D(2)) == Fraction(7, 2)
+    assert time_weighted([(datetime(2026, 9, 1, tzinfo=UTC), D(4))], start=START, end=END) == 4
+
+
+@given(st.lists(st.tuples(MOMENTS, VALUES), max_size=6), MOMENTS)
+def test_a_period_cut_in_two_has_the_same_mean_level(changes, cut):
+    cut = min(max(cut, START + timedelta(1)), END - timedelta(1))
+    level_at_cut = exactly(sum)((change for moment, change in changes if moment < cut), D(0))
+    later = [(moment, change) for moment, change in changes if moment >= cut]
+    first = time_weighted(changes, start=START, end=cut) * Fraction((cut - START) // timedelta(microseconds=1))
+    second = time_weighted(later, start=cut, end=END, level=level_at_cut)
+    second *= Fraction((END - cut) // timedelta(microseconds=1))
+    whole = time_weighted(changes, start=START, end=END) * Fraction((END - START) // timedelta(microseconds=1))
+    assert first + second == whole
+
+
+@pytest.mark.parametrize(
+    ("how", "decimals", "rounded"),
+    [
+        (QuantityRounding.NEAREST, 0, "123"),
+        (QuantityRounding.NEAREST, 2, "123.46"),
+        (QuantityRounding.NEAREST, -1, "120"),
+        (QuantityRounding.UP, 0, "124"),
+        (QuantityRounding.UP, -2, "200"),
+        (QuantityRounding.DOWN, 2, "123.45"),
+        (QuantityRounding.DOWN, -2, "100"),
+    ],
+)
+def test_a_quantity_is_rounded_once_before_it_is_priced(how, decimals, rounded):
+    assert round_quantity(D("123.4567"), how, decimals) == D(rounded)
