@@ -47,8 +47,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, metavar="N", help=f"the portal's port ({DEFAULT_PORT})")
     parser.add_argument("--fresh", action="store_true", help="delete the data folder's content first")
     parser.add_argument("--smoke", action="store_true", help="one event to a paid invoice, on fresh servers, then stop")
-    parser.add_argument("--organizations", type=int, metavar="N", help="seed this many organizations")
-    parser.add_argument("--events", type=int, metavar="M", help="seed this many usage events")
+    parser.add_argument("--organizations", type=int, metavar="N", help="seed this many further organizations")
+    parser.add_argument("--events", type=int, metavar="M", help="seed this many further usage events")
     return parser.parse_args(words)
 
 

@@ -27,9 +27,8 @@ from portal.invoicing.queries import invoice_of, lock_invoice
 from portal.invoicing.trail import record_change
 
 
-def open_drafts(now: datetime) -> int:
-    """Give every active organization its draft of the current month. Idempotent; returns how many are new."""
-    month = Month.of(now)
+def open_drafts(month: Month) -> int:
+    """Give every active organization its draft of a month. Idempotent; returns how many are new."""
     with transaction() as session:
         opened = session.execute(
             text(

@@ -49,7 +49,7 @@ def clock() -> None:
 @click.command("seed")
 @click.option("--seed", "number", default=1, show_default=True, help="The same number gives the same demo.")
 @click.option("--organizations", default=0, show_default=True, help="So many further organizations.")
-@click.option("--events", default=0, show_default=True, help="So many further usage events, spread over those.")
+@click.option("--events", default=0, show_default=True, help="So many more usage events, spread over those.")
 @click.option("--credentials", type=click.Path(dir_okay=False), help="File for logins and API keys (mode 0600).")
 @click.option("--even-in-production", is_flag=True, help="Without it, seeding refuses in production.")
 @as_operator
@@ -110,12 +110,15 @@ def run_doctor() -> None:
 
 
 @billing.command("open-drafts")
+@click.option("--month", help="Like 2026-10; by default the current month.")
 @as_operator
-def open_drafts() -> None:
-    """Give every organization its draft of the current month. Safe to run twice."""
+def open_drafts(month: str | None) -> None:
+    """Give every organization its draft of a month. Safe to run twice."""
     from portal import billing_cycle
+    from portal.core.periods import Month
 
-    console.print(f"{billing_cycle.open_drafts(datetime.now(UTC))} drafts opened.")
+    chosen = Month.parse(month) if month else Month.of(datetime.now(UTC))
+    console.print(f"{billing_cycle.open_drafts(chosen)} drafts opened.")
 
 
 @billing.command("finalize")

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.billing_cycle import open_drafts
+from portal.core.periods import Month
 from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
@@ -40,7 +41,7 @@ RECURRING = (
     # Lost wake-ups, expired leases, retries and hold windows whose time has come.
     Recurring("ring for due work", 1, outbox.sweep),
     # An organization without a draft of the current month: new ones, and all of them on the first.
-    Recurring("open drafts", 60, lambda: open_drafts(clock.now())),
+    Recurring("open drafts", 60, lambda: open_drafts(Month.of(clock.now()))),
     # Open invoices whose webhook never came.
     Recurring(
         "look again at open invoices",

@@ -48,11 +48,19 @@ def _text(value: str) -> str:
     return value.strip()
 
 
+LARGEST_COUNT = 100_000
+
+
 def _count(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError("it is a whole number of zero or more")
-    return number
+    if not value.isdecimal() or int(value) > LARGEST_COUNT:
+        raise ValueError(f"it is a whole number from 0 to {LARGEST_COUNT:,}")
+    return int(value)
+
+
+def _log_level(value: str) -> str:
+    if value not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise ValueError("it is DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return value
 
 
 def _list(value: str) -> tuple[str, ...]:
@@ -164,7 +172,7 @@ VARIABLES: dict[str, Variable] = {
     "proxy_hops": Variable(
         "PROXY_HOPS", _count, "0", "number of proxies in front whose X-Forwarded headers are believed"
     ),
-    "log_level": Variable("LOG_LEVEL", _text, "INFO", "DEBUG, INFO, WARNING or ERROR"),
+    "log_level": Variable("LOG_LEVEL", _log_level, "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
 }
 assert set(VARIABLES) == {field.name for field in fields(Settings)}
 

@@ -196,6 +196,11 @@ _by_query(
 )
 _by_query(
     "I13",
+    "no void invoice was paid at Stripe",
+    "SELECT number FROM invoices WHERE state = 'void' AND stripe_status = 'paid'",
+)
+_by_query(
+    "I13",
     "a paid invoice that Stripe has is paid there too",
     """
     SELECT number FROM invoices

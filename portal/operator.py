@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 import click
 from flask import g
 from flask.cli import with_appcontext
+from sqlalchemy.exc import OperationalError
 
 from portal.core.errors import PortalError
 from portal.infra.audit import Actor
@@ -28,5 +29,7 @@ def as_operator(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except PortalError as error:
             raise click.ClickException(error.sentence) from error
+        except OperationalError as error:
+            raise click.ClickException(f"The database did not answer: {error.orig}") from error
 
     return with_appcontext(run)

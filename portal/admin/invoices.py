@@ -18,7 +18,7 @@ from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.documents import is_intact
-from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import item_on
 from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
@@ -61,7 +61,7 @@ def as_csv() -> Response:
             invoice.number,
             invoice.state,
             invoice.sync_state,
-            invoice.payment_state,
+            invoice.payment_state if invoice.state != InvoiceState.VOID else None,
             invoice.currency,
             *((None, None) if invoice.state == InvoiceState.DRAFT else _majors(invoice)),
             invoice.due_date,
@@ -120,12 +120,10 @@ def lines_as_csv(public_id: UUID) -> Response:
 
 
 def _draft_page(invoice: Invoice) -> str:
-    draft, problem = _draft_or_problem(invoice)
     return render_template(
         "admin/invoices/draft.html",
         invoice=invoice,
-        draft=draft,
-        problem=problem,
+        draft=draft_of(invoice.organization, invoice.month),
         items=one_off_items_on(invoice.id),
         removed=_removed_item(invoice),
         is_over=clock.now() >= invoice.month.end,
@@ -146,14 +144,6 @@ def _frozen_page(invoice: Invoice) -> str:
         entries=entries_about("invoice", invoice.id),
         **status_of(invoice),
     )
-
-
-def _draft_or_problem(invoice: Invoice) -> tuple[Draft | None, str | None]:
-    """A draft whose total is too large for any invoice must still be shown, so that it can be mended."""
-    try:
-        return draft_of(invoice.organization, invoice.month), None
-    except InvalidInput as problem:
-        return None, problem.sentence
 
 
 def _removed_item(invoice: Invoice) -> OneOffItem | None:

@@ -86,8 +86,7 @@ def _review(invoice: Invoice, form: ItemForm) -> str | tuple[str, int]:
     amount = form.amount_in(invoice.currency)
     old_total = draft_of(invoice.organization, invoice.month).statement.total
     if max(abs(amount), abs(old_total + amount)) > LARGEST_AMOUNT:
-        largest = money(LARGEST_AMOUNT, invoice.currency)
-        form.take(InvalidInput(f"The draft would be above {largest}, the largest amount of one invoice."))
+        form.take(_too_large(invoice))
         return _form_page(invoice, form), 422
     return render_template(
         "admin/invoices/item_review.html",
@@ -99,14 +98,21 @@ def _review(invoice: Invoice, form: ItemForm) -> str | tuple[str, int]:
     )
 
 
+def _too_large(invoice: Invoice) -> InvalidInput:
+    largest = money(LARGEST_AMOUNT, invoice.currency)
+    return InvalidInput(f"The draft would be above {largest}, the largest amount of one invoice.")
+
+
 def _add(invoice: Invoice, form: ItemForm) -> str | Response | tuple[str, int]:
     values = form.values()
     try:
         with transaction():
             known = item_added_with(values["form_token"]) is not None
             item = add_item(invoice.id, **values, created_by_id=me().user_id)
-            # Computed in the same transaction: an item that makes the draft unbillable is not kept.
-            total = draft_of(invoice.organization, invoice.month).statement.total
+            statement = draft_of(invoice.organization, invoice.month).statement
+            if statement.is_too_large:
+                # In the same transaction: an item that makes the draft unbillable is not kept.
+                raise _too_large(invoice)
     except InvalidTransition:
         return _closed(invoice_of(invoice.public_id))
     except InvalidInput as refusal:
@@ -115,7 +121,7 @@ def _add(invoice: Invoice, form: ItemForm) -> str | Response | tuple[str, int]:
     if known:
         flash(f"“{item.description}” was already added; nothing was added twice.", "info")
     else:
-        now_at = money(total, invoice.currency)
+        now_at = money(statement.total, invoice.currency)
         flash(
             f"Added “{item.description}” ({money(item.amount, invoice.currency)}). The draft is now {now_at}.",
             "success",

@@ -36,9 +36,15 @@ def status_of(invoice: Invoice) -> dict[str, Any]:
         "calls": calls_for(invoice.id),
         "poll_seconds": poll_seconds(invoice),
         "sync_sentence": SYNC_SENTENCES[SyncState(invoice.sync_state)],
-        "payment_sentence": PAYMENT_SENTENCES[PaymentState(invoice.payment_state)],
+        "payment_sentence": _payment_sentence(invoice),
         "can_sync_again": invoice.state == InvoiceState.FINALIZED and invoice.sync_state in _STOPPED,
     }
+
+
+def _payment_sentence(invoice: Invoice) -> str:
+    if invoice.state == InvoiceState.VOID:
+        return "It is void, so nothing is owed."
+    return PAYMENT_SENTENCES[PaymentState(invoice.payment_state)]
 
 
 def poll_seconds(invoice: Invoice) -> int | None:

@@ -42,6 +42,9 @@ def confirm(public_id: UUID) -> str | tuple[str, int]:
     invoice = invoice_of(public_id)
     if invoice.state != InvoiceState.FINALIZED:
         return _refused(public_id, _not_final(invoice))
+    if invoice.amount_paid:
+        paid = InvalidTransition(f"Invoice {invoice.number} is paid; a paid invoice is credited, not voided.")
+        return _refused(public_id, paid)
     return render_template("admin/invoices/void.html", invoice=invoice, form=VoidForm(formdata=None))
 
 

@@ -54,7 +54,14 @@ def publish_price(
     unknown = set(match or {}) - set(meter.dimensions if meter else ())
     if unknown:
         raise InvalidInput(f"“{min(unknown)}” is not a dimension of this meter.", field="match")
-    stored = terms_to_json(terms_from_json(terms))
+    parsed = terms_from_json(terms)
+    if parsed.needs_event_amounts:
+        raise InvalidInput(
+            "This price looks at each event on its own, but usage is billed from daily sums."
+            " Leave out free_events, event_minimum and event_maximum.",
+            field="terms",
+        )
+    stored = terms_to_json(parsed)
     meter_id, plan_id = meter.id if meter else None, plan.id if plan else None
     price = db.session.scalar(
         select(Price).where(

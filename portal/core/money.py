@@ -3,12 +3,10 @@
 A currency's exponent decides how many minor units make one major unit: USD 2, JPY 0, KWD 3.
 """
 
-import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from fractions import Fraction
 
-from portal.core.errors import InvalidInput
 from portal.core.exact import EXACT
 
 # Source: ISO 4217, table A.1. Currencies that are not named here have two decimals.
@@ -41,7 +39,6 @@ EXPONENTS = {
 # The largest invoice, 999,999.99 in a two-decimal currency: Stripe takes amounts of up to eight digits.
 LARGEST_AMOUNT = 99_999_999
 # Commas stand between thousands only: "12,50" is how half of Europe writes 12.50, not 1,250.
-_TYPED = re.compile(r"[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,20})?(?:\.[0-9]{0,20})?", re.ASCII)
 
 
 def exponent_of(currency: str) -> int:
@@ -95,21 +92,6 @@ def major_text(amount: int, currency: str) -> str:
     """Minor units as plain text of the major unit for files: "-1234.50"."""
     return f"{to_major(amount, currency):f}"
 
-
-def parse_amount(text: str, currency: str, *, field: str = "amount") -> int:
-    """Read an amount that a person typed ("1,234.50") into minor units.
-
-    Raises InvalidInput if it is no number or has more decimals than the currency.
-    """
-    cleaned = text.strip().replace("\u2212", "-")
-    if len(cleaned) > 40 or not any(map(str.isdigit, cleaned)) or not _TYPED.fullmatch(cleaned):
-        raise InvalidInput(f"“{text[:40]}” is not an amount; write it like 1,234.50.", field=field)
-    value = Decimal(cleaned.replace(",", ""))
-    minor = round_to_minor(value, currency)
-    if to_major(minor, currency) != value:
-        decimals = exponent_of(currency)
-        raise InvalidInput(f"{currency} has {decimals} decimals; “{text}” has more.", field=field)
-    return minor
 
 
 def allocate(total: int, weights: Sequence[Decimal | int]) -> list[int]:

@@ -12,7 +12,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.core.keys import content_hash
 from portal.core.money import LARGEST_AMOUNT
@@ -88,23 +87,17 @@ class Statement:
             }
         )
 
-    def sum_of(self, kind: LineKind) -> int:
-        """What all lines of one kind come to."""
-        return sum(line.amount for line in self.lines if line.kind is kind)
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it is more than one invoice may bill; it can be looked at, and not be finalized."""
+        return abs(self.total) > LARGEST_AMOUNT
 
 
 def compose(lines: Sequence[Line], *, currency: str, balance: int = 0) -> Statement:
-    """Put lines into their order and add them up; `balance` is the organization's credit (0 or more).
-
-    Raises InvalidInput if the total is larger than the portal may bill on one invoice.
-    """
+    """Put lines into their order and add them up; `balance` is the organization's credit (0 or more)."""
     assert balance >= 0, balance
     ordered = tuple(sorted(lines, key=lambda line: (_ORDER[line.kind], line.description, line.period_start)))
     total = sum(line.amount for line in ordered)
-    if abs(total) > LARGEST_AMOUNT:
-        raise InvalidInput(
-            f"The total of {total} minor units is above the largest amount of one invoice.", field="total"
-        )
     applied = min(balance, max(total, 0))
     return Statement(
         currency=currency,

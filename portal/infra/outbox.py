@@ -2,9 +2,9 @@
 
 A row is the job; RQ only rings. A worker takes a row by a lease with a fencing number (`attempt`). `tries` is
 counted before the work starts, so that a job which kills its process still runs out of tries; a job that only had
-to wait gets its try back. RQ may run a second copy beside
-a live first one: only the copy that holds the newest attempt can write, because every transaction of a job begins
-with `Lease.transaction()`. Leases use the database's clock.
+to wait gets its try back. RQ may run a second copy beside a live first one: only the copy that holds the newest
+attempt can write, because every transaction of a job begins with `Lease.transaction()`. Leases use the database's
+clock.
 """
 
 import logging
@@ -290,9 +290,3 @@ def is_open(kind: str, dedupe_key: str) -> bool:
         OutboxJob.dead_at.is_(None),
     )
     return db.session.scalar(query.limit(1)) is not None
-
-
-def open_jobs() -> int:
-    """How many rows are neither finished nor dead."""
-    query = select(func.count()).where(OutboxJob.finished_at.is_(None), OutboxJob.dead_at.is_(None))
-    return db.session.scalar(query) or 0

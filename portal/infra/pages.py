@@ -17,8 +17,8 @@ from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException
+from sqlalchemy.exc import DataError, DBAPIError
+from werkzeug.exceptions import BadRequest, HTTPException
 
 from portal.core.errors import PortalError
 from portal.core.exact import plain
@@ -51,8 +51,8 @@ def policy_of(app: Flask, endpoint: str) -> str | None:
 
 def init_app(app: Flask) -> None:
     """Register filters, headers and error pages."""
-    csrf.init_app(app)
     app.before_request(_begin)
+    csrf.init_app(app)
     app.after_request(_add_headers)
     app.register_error_handler(PortalError, _portal_error)
     app.register_error_handler(CSRFError, _csrf_error)
@@ -76,6 +76,10 @@ def _begin() -> None:
     g.request_id = secrets.token_hex(8)
     if request.endpoint is not None and policy_of(current_app, request.endpoint) is None:
         raise RuntimeError(f"the route {request.endpoint} has no policy")
+    forms = ("application/x-www-form-urlencoded", "multipart/form-data")
+    sent = [*request.args.values(), *(request.form.values() if request.mimetype in forms else ())]
+    if any("\0" in value for value in sent):
+        raise BadRequest("A NUL character cannot be part of a text.")
 
 
 def _add_headers(response: Response) -> Response:
@@ -116,6 +120,8 @@ def _error(status: int, title: str, sentence: str, *, code: str, field: str | No
     response.status_code = status
     if status == 503:
         response.headers["Retry-After"] = "5"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
@@ -139,6 +145,9 @@ def _csrf_error(_error_: CSRFError) -> Response:
 
 
 def _database_error(error: DBAPIError) -> Response:
+    if isinstance(error, DataError):
+        sentence = "A value is longer or larger than can be kept. Nothing was changed."
+        return _error(422, _TITLES[422], sentence, code="invalid_input")
     current_app.logger.error("database error", extra={"error": str(error.orig)[:200]})
     return _error(
         503,

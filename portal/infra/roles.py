@@ -9,7 +9,10 @@ _ENSURE = """
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
             CREATE ROLE {role} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;
         END IF;
-        IF NOT pg_has_role(current_user, '{role}', 'USAGE') THEN
+        IF current_setting('server_version_num')::int >= 160000 THEN
+            -- Only to be taken, never had: what the owner of the tables reads without a role stays empty.
+            EXECUTE 'GRANT {role} TO CURRENT_USER WITH INHERIT FALSE, SET TRUE';
+        ELSIF NOT pg_has_role(current_user, '{role}', 'MEMBER') THEN
             GRANT {role} TO CURRENT_USER;
         END IF;
     EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;

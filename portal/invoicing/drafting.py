@@ -1,7 +1,7 @@
 """What a month comes to, computed from rollups and prices: the live draft, and the same figures when frozen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from fractions import Fraction
@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from portal.catalog.models import Subscription
 from portal.catalog.pricebook import ListedPrice, Pricebook, Version, pricebook_for
 from portal.catalog.queries import subscriptions_between
-from portal.core.exact import ZERO, plain
-from portal.core.money import round_fraction, round_to_minor
+from portal.core.exact import ZERO, exactly, plain
+from portal.core.money import LARGEST_AMOUNT, major_text, round_fraction, round_to_minor
 from portal.core.periods import Month, part_of
-from portal.core.pricing import Charge, Terms, charge, terms_to_json
+from portal.core.pricing import Charge, Step, charge, terms_to_json
 from portal.core.statement import Line, LineKind, Statement, compose
 from portal.infra.db import db
 from portal.invoicing.models import BalanceEntry, Invoice, OneOffItem
@@ -27,13 +27,29 @@ _SHOWN_DECIMALS = Decimal(1).scaleb(-15)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The figures of one organization's month as they stand; `unpriced` usage keeps it from being finalized."""
+    """The figures of one organization's month as they stand."""
 
     organization_id: int
     month: Month
     statement: Statement
     unpriced: tuple[SeriesQuantity, ...]
+    unpriced_plans: tuple[str, ...]
     fingerprint: str
+
+    @property
+    def blockers(self) -> tuple[str, ...]:
+        """Why the draft cannot be finalized as it stands, in sentences; empty if it can."""
+        sentences = []
+        if self.unpriced:
+            meters = ", ".join(sorted({series.meter_name for series in self.unpriced}))
+            sentences.append(f"Some usage has no price: {meters}.")
+        if self.unpriced_plans:
+            sentences.append(f"A plan has no price: {', '.join(self.unpriced_plans)}.")
+        if self.statement.is_too_large:
+            currency = self.statement.currency
+            largest = major_text(LARGEST_AMOUNT, currency)
+            sentences.append(f"The total is above {currency} {largest}, the largest amount of one invoice.")
+        return tuple(sentences)
 
 
 def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int | None = None) -> Draft:
@@ -45,10 +61,11 @@ def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int
     cuts = pricebook.change_days(month.first_day, month.last_day)
     used = usage_by_series(organization.id, month, cuts=cuts, frozen_invoice_id=frozen_invoice_id)
     lines, unpriced = _usage_lines(used, pricebook, month, organization.currency)
-    lines += _subscription_lines(organization, month, pricebook)
+    fees, unpriced_plans = _subscription_lines(organization, month, pricebook)
+    lines += fees
     lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month)]
     statement = compose(lines, currency=organization.currency, balance=balance_of(organization.id))
-    return Draft(organization.id, month, statement, tuple(unpriced), statement.fingerprint())
+    return Draft(organization.id, month, statement, tuple(unpriced), tuple(unpriced_plans), statement.fingerprint())
 
 
 def balance_of(organization_id: int) -> int:
@@ -59,6 +76,7 @@ def balance_of(organization_id: int) -> int:
     return int(total or 0)
 
 
+@exactly
 def _usage_lines(
     used: Sequence[SeriesQuantity], pricebook: Pricebook, month: Month, currency: str
 ) -> tuple[list[Line], list[SeriesQuantity]]:
@@ -78,13 +96,27 @@ def _usage_lines(
         by_price.setdefault(key[0], []).append(pools[key])
     lines = []
     for segments in by_price.values():
-        whole = sum((segment.quantity for segment in segments), ZERO)
-        already = ZERO
+        reached = _Reached(whole=sum((segment.quantity for segment in segments), ZERO))
         for index, segment in enumerate(segments):
             following = segments[index + 1].version.valid_from if index + 1 < len(segments) else None
-            lines.append(segment.line(month, following, already, whole, currency))
-            already += segment.quantity
+            line = segment.line(month, following, reached, currency)
+            reached = reached.after(segment, line)
+            lines.append(line)
     return lines, unpriced
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """How far earlier segments of the same price have come within the month, and the month's whole quantity."""
+
+    whole: Decimal
+    quantity: Decimal = ZERO
+    events: int = 0
+    billed: Decimal = ZERO
+
+    def after(self, segment: "_Pool", line: Line) -> "_Reached":
+        quantity, events = self.quantity + segment.quantity, self.events + segment.events
+        return _Reached(self.whole, quantity, events, self.billed + line.unrounded)
 
 
 class _Pool:
@@ -100,9 +132,10 @@ class _Pool:
         self.events += series.events
         self.series.add(series.series_id)
 
-    def line(self, month: Month, following: date | None, already: Decimal, whole: Decimal, currency: str) -> Line:
+    def line(self, month: Month, following: date | None, reached: _Reached, currency: str) -> Line:
+        """The line of this version; `following` is the day from which the next one holds."""
         terms = self.version.terms
-        result = _signed_charge(terms, self.quantity, already, whole)
+        result = self._charge(reached, period_ends=following is None)
         first = max(month.first_day, self.version.valid_from)
         return Line(
             kind=LineKind.USAGE,
@@ -118,7 +151,7 @@ class _Pool:
                 "price": self.price.name,
                 "valid_from": self.version.valid_from.isoformat(),
                 "terms": terms_to_json(terms),
-                "already": plain(already),
+                "already": plain(reached.quantity),
                 "events": self.events,
                 "steps": _steps(result),
             },
@@ -126,18 +159,35 @@ class _Pool:
             series=tuple(sorted(self.series)),
         )
 
-
-def _signed_charge(terms: Terms, quantity: Decimal, already: Decimal, whole: Decimal) -> Charge:
-    """Price a quantity that corrections may have made negative: it is credited as it would have been charged."""
-    if quantity >= 0 and already >= 0 and whole >= 0:
-        return charge(terms, quantity, already=already, period_quantity=whole)
-    size = charge(terms, abs(quantity))
-    return size if quantity >= 0 else Charge(-size.amount, size.steps)
+    def _charge(self, reached: _Reached, *, period_ends: bool) -> Charge:
+        """Price the quantity; one that corrections have made negative is credited as it would have been charged."""
+        if self.quantity >= 0 and reached.quantity >= 0:
+            return charge(
+                self.version.terms,
+                self.quantity,
+                already=reached.quantity,
+                period_quantity=reached.whole,
+                already_billed=reached.billed,
+                period_ends=period_ends,
+                events=self.events,
+                already_events=reached.events,
+            )
+        # A minimum or maximum is a rule for what is charged, not for what is given back.
+        terms = replace(self.version.terms, minimum=ZERO, maximum=None)
+        if min(reached.quantity, reached.quantity + self.quantity) >= 0:
+            # Back down the same tiers: what the quantity before cost, less what the smaller one costs.
+            before = charge(terms, reached.quantity, events=reached.events)
+            after = charge(terms, reached.quantity + self.quantity, events=reached.events)
+            amount = after.amount - before.amount
+            return Charge(amount, (Step(self.quantity, ZERO, amount, amount),))
+        size = charge(terms, abs(self.quantity), events=self.events)
+        return size if self.quantity >= 0 else Charge(-size.amount, size.steps)
 
 
 def _steps(result: Charge) -> list[dict[str, str]]:
     return [
         {
+            "kind": step.kind.value,
             "quantity": plain(step.quantity),
             "unit_amount": plain(step.unit_amount),
             "flat_amount": plain(step.flat_amount),
@@ -147,16 +197,18 @@ def _steps(result: Charge) -> list[dict[str, str]]:
     ]
 
 
-def _subscription_lines(organization: Organization, month: Month, pricebook: Pricebook) -> list[Line]:
+def _subscription_lines(organization: Organization, month: Month, pricebook: Pricebook) -> tuple[list[Line], list[str]]:
     """The fees of the periods that start in this month, in advance; a first period is prorated by the second."""
-    lines = []
+    lines, unpriced = [], []
     for subscription in subscriptions_between(organization.id, month.start, month.end):
         first_day = max(subscription.started_at, month.start).astimezone(UTC).date()
         price = pricebook.price_of_plan(subscription.plan_id, first_day)
         version = price.version_on(first_day) if price else None
-        if version is not None:
+        if version is None:
+            unpriced.append(subscription.plan.name)
+        else:
             lines.append(_subscription_line(subscription, version, month, organization.currency))
-    return lines
+    return lines, unpriced
 
 
 def _subscription_line(subscription: Subscription, version: Version, month: Month, currency: str) -> Line:

@@ -66,9 +66,8 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
         },
     )
     draft = draft_of(invoice.organization, invoice.month, frozen_invoice_id=invoice.id)
-    if draft.unpriced:
-        names = ", ".join(sorted({series.meter_name for series in draft.unpriced}))
-        raise NotReady(f"Some usage has no price, so the invoice cannot be finalized: {names}.")
+    if draft.blockers:
+        raise NotReady(f"The invoice cannot be finalized. {' '.join(draft.blockers)}")
     if draft.fingerprint != fingerprint:
         raise DraftChanged("The draft has changed since you looked at it. Nothing was done; look again and decide.")
     _write_lines(invoice, draft)
@@ -100,6 +99,8 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
 
     Raises InvalidTransition once the invoice is final.
     """
+    # First the job, then the invoice: the order in which the job itself takes them.
+    outbox.cancel(FINISH, str(invoice_id))
     invoice = lock_invoice(invoice_id)
     if invoice.state == InvoiceState.DRAFT:
         return invoice
@@ -114,7 +115,6 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
     invoice.state = InvoiceState.DRAFT
     invoice.total = invoice.balance_applied = invoice.amount_due = 0
     invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
-    outbox.cancel(FINISH, str(invoice.id))
     record_change(
         invoice,
         "cancelled finalizing",
@@ -169,10 +169,13 @@ def _make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
 def _require_draft(invoice: Invoice) -> None:
     if invoice.state == InvoiceState.DRAFT:
         return
-    when = invoice.finalized_at or invoice.finalize_at or invoice.voided_at
-    at = f" at {when:%d %b %Y, %H:%M:%S} UTC" if when else ""
     by = f" by {invoice.scheduled_by}" if invoice.scheduled_by else ""
-    raise InvalidTransition(f"The invoice of {invoice.month} is already {invoice.state}{by}{at}.")
+    if invoice.state == InvoiceState.SCHEDULED:
+        ends = f"; it becomes final at {invoice.finalize_at:%H:%M:%S} UTC"
+    else:
+        when = invoice.finalized_at
+        ends = f" at {when:%d %b %Y, %H:%M:%S} UTC" if when else ""
+    raise InvalidTransition(f"The invoice of {invoice.month} is already {invoice.state}{by}{ends}.")
 
 
 def _write_lines(invoice: Invoice, draft: Draft) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import defer, joinedload
 
@@ -108,14 +108,19 @@ def drafts_in_review(month: Month, *, limit: int = 200) -> list[Invoice]:
 
 
 def invoices_needing_attention(*, limit: int = 100) -> list[Invoice]:
-    """Invoices whose sync or payment went wrong or is unknown."""
+    """Invoices whose sync or payment went wrong or is unknown; void ones too, if Stripe took money for them."""
     return list(
         db.session.scalars(
             select(Invoice)
             .where(
-                Invoice.state == InvoiceState.FINALIZED,
-                Invoice.sync_state.in_([SyncState.UNKNOWN, SyncState.MISMATCH, SyncState.DEAD])
-                | Invoice.payment_state.in_([PaymentState.FAILED, PaymentState.DISPUTED]),
+                or_(
+                    Invoice.sync_state == SyncState.MISMATCH,
+                    (Invoice.state == InvoiceState.FINALIZED)
+                    & or_(
+                        Invoice.sync_state.in_([SyncState.UNKNOWN, SyncState.DEAD]),
+                        Invoice.payment_state.in_([PaymentState.FAILED, PaymentState.DISPUTED]),
+                    ),
+                )
             )
             .options(joinedload(Invoice.organization))
             .order_by(Invoice.period_start.desc(), Invoice.id)

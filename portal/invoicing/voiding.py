@@ -10,7 +10,7 @@ from portal.infra import outbox
 from portal.infra.db import db
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
-from portal.invoicing.queries import lock_invoice
+from portal.invoicing.queries import lock_invoice, open_draft
 from portal.invoicing.trail import record_change
 from portal.organizations.models import Organization
 
@@ -18,7 +18,7 @@ VOID_AT_STRIPE = "void_at_stripe"
 
 
 def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
-    """Void a finalized invoice that has not been paid, here and at Stripe. Idempotent.
+    """Void a finalized invoice that has not been paid, here and at Stripe, and open its month anew. Idempotent.
 
     Raises InvalidInput without a reason, InvalidTransition for a draft or for a paid invoice (credit it instead).
     """
@@ -64,4 +64,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
         after={"state": "void"},
         reason=reason.strip(),
     )
+    db.session.flush()
+    # The month's usage is unbilled again: its draft lives on at once. One-off items stay with the void invoice.
+    open_draft(invoice.organization, invoice.month)
     return invoice

@@ -9,6 +9,9 @@ from portal.core.errors import NotFound
 from portal.infra.db import db
 from portal.organizations.models import ApiKey, Membership, Organization, User
 
+# A BIGINT has 19 digits; longer ones in an address were not made by us.
+LONGEST_ID = 18
+
 
 def organization_of(public_id: UUID) -> Organization:
     """The organization with this public id. Raises NotFound."""
@@ -68,7 +71,7 @@ def list_organizations(*, search: str = "", after: str = "", limit: int | None =
         )
     if "|" in after:
         name, _, last_id = after.rpartition("|")
-        if last_id.isdigit():
+        if last_id.isdecimal() and last_id.isascii() and len(last_id) <= LONGEST_ID:
             query = query.where(
                 or_(Organization.name > name, (Organization.name == name) & (Organization.id > int(last_id)))
             )

@@ -8,11 +8,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from sqlalchemy import select
+
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month, midnight
 from portal.infra import outbox
-from portal.infra.db import transaction
+from portal.infra.db import db, transaction
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import SYNC, Terms, finalize
 from portal.invoicing.jobs import terms_of
@@ -46,8 +48,7 @@ def close_month(customer: Customer, organization: Organization, month: Month, cl
     when = min(month.end + timedelta(hours=closing.settings.grace_hours + 9), closing.today)
     last = month == Month.of(closing.today).previous
     with transaction():
-        existing = invoice_for_month(organization.id, month)
-        if existing is not None and existing.state != InvoiceState.DRAFT:
+        if _was_closed(organization, month):
             return False
         invoice_id = open_as_of(organization, month).id
         if customer.story is Story.HAS_CREDIT and month == Month.of(closing.today).plus(-2):
@@ -65,6 +66,16 @@ def close_month(customer: Customer, organization: Organization, month: Month, cl
             state = PaymentState.OPEN
         _settle(invoice_id, state, when + after, closing.settings)
     return True
+
+
+def _was_closed(organization: Organization, month: Month) -> bool:
+    """Whether anything but a first draft is there; a month that people have voided is theirs."""
+    query = select(Invoice.id).where(
+        Invoice.organization_id == organization.id,
+        Invoice.period_start == month.first_day,
+        Invoice.state != InvoiceState.DRAFT,
+    )
+    return db.session.scalar(query.limit(1)) is not None
 
 
 def _is_still_open(customer: Customer, month: Month, closing: Closing) -> bool:

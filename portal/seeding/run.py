@@ -55,7 +55,7 @@ def seed(wishes: Wishes, settings: Settings, *, now: datetime) -> list[str]:
         organizations = _register(customers, now, progress)
         new_events = _report_usage(customers, organizations, wishes, now, progress)
         closed = _close_months(organizations, history.Closing(settings, now), progress)
-        billing_cycle.open_drafts(now)
+        billing_cycle.open_drafts(Month.of(now))
     told = _tell_sandbox(settings)
     if wishes.credentials:
         people.write_credentials(wishes.credentials, settings, now=now)

@@ -1,6 +1,7 @@
 """Reading usage events that somebody sent: strict types, and a sentence that names the item and the field."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,12 @@ from portal.core.keys import DEFAULT_SOURCE, event_key, series_key
 FIELDS = {"id", "organization", "meter", "quantity", "time", "source", "properties", "correction"}
 LONGEST_TEXT = 255
 MOST_PROPERTIES = 32
-DECIMALS, INTEGER_DIGITS = 12, 26
+# Sums have room for 26 digits: a hundred thousand million of the largest events on one day.
+DECIMALS, INTEGER_DIGITS = 12, 15
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 FUTURE_ALLOWED = timedelta(days=1)
+_WRITTEN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class Reader:
         if not isinstance(value, str):
             raise InvalidInput("time is text like 2026-11-22T14:32:00Z.", field="time")
         try:
-            moment = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value if _DATED.match(value) else "")
             if moment.tzinfo is None:
                 raise InvalidInput("time needs its zone; end it with Z for UTC.", field="time")
             moment = moment.astimezone(UTC)
@@ -138,11 +142,13 @@ def storable(value: str) -> bool:
 
 
 def quantity_of(value: Any, *, negative_allowed: bool = False) -> Decimal:
-    """A quantity: a JSON number or a string of digits, finite, up to 26 digits and 12 decimals. Raises InvalidInput."""
+    """A quantity: a JSON number or a string of digits, finite, up to 15 digits and 12 decimals. Raises InvalidInput."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise InvalidInput("quantity is a number, or a string of digits.", field="quantity")
     if isinstance(value, str) and len(value) > INTEGER_DIGITS + DECIMALS + 2:
         raise InvalidInput(f"quantity has at most {INTEGER_DIGITS} digits and {DECIMALS} decimals.", field="quantity")
+    if isinstance(value, str) and not _WRITTEN.fullmatch(value):
+        raise InvalidInput("quantity is a number, or a string of digits.", field="quantity")
     try:
         quantity = Decimal(value)
     except (InvalidOperation, ValueError):

@@ -7,7 +7,6 @@ from decimal import Decimal
 
 from sqlalchemy import func, select, text
 
-from portal.catalog.models import Meter
 from portal.core.periods import Month
 from portal.infra.db import db
 from portal.usage.models import UsageDaily, UsageEvent
@@ -70,42 +69,6 @@ def usage_by_series(
     return [SeriesQuantity(**{**row._mapping, "events": int(row.events)}) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class MeterDay:
-    """What one meter came to on one day."""
-
-    day: date
-    meter_id: int
-    quantity: Decimal
-
-
-def usage_by_day(organization_id: int, month: Month) -> list[MeterDay]:
-    """What every meter of an organization came to on every day of a month that has usage."""
-    rows = db.session.execute(
-        select(UsageDaily.day, UsageDaily.meter_id, func.sum(UsageDaily.quantity))
-        .where(
-            UsageDaily.organization_id == organization_id,
-            UsageDaily.day.between(month.first_day, month.last_day),
-        )
-        .group_by(UsageDaily.day, UsageDaily.meter_id)
-        .order_by(UsageDaily.day)
-    )
-    return [MeterDay(*row) for row in rows]
-
-
-def usage_by_series_day(organization_id: int, month: Month) -> list[tuple[date, int, int, Decimal]]:
-    """(day, series, meter, quantity) of a month, in key order: what a finalized invoice freezes as billed."""
-    rows = db.session.execute(
-        select(UsageDaily.day, UsageDaily.series_id, UsageDaily.meter_id, UsageDaily.quantity)
-        .where(
-            UsageDaily.organization_id == organization_id,
-            UsageDaily.day.between(month.first_day, month.last_day),
-        )
-        .order_by(UsageDaily.day, UsageDaily.series_id)
-    )
-    return [(row.day, row.series_id, row.meter_id, row.quantity) for row in rows]
-
-
 def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:
     """When usage of a month was last heard of; None if it has none yet."""
     return db.session.scalar(
@@ -114,26 +77,6 @@ def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:
             UsageDaily.day.between(month.first_day, month.last_day),
         )
     )
-
-
-def meters_of(ids: set[int]) -> dict[int, Meter]:
-    """Meters by their inner ids."""
-    return {meter.id: meter for meter in db.session.scalars(select(Meter).where(Meter.id.in_(ids)))}
-
-
-def daily_of_series(organization_id: int, series_ids: Sequence[int], month: Month) -> list[tuple[date, Decimal]]:
-    """The days of some series within a month: the picture under an explained line."""
-    rows = db.session.execute(
-        select(UsageDaily.day, func.sum(UsageDaily.quantity))
-        .where(
-            UsageDaily.organization_id == organization_id,
-            UsageDaily.series_id.in_(series_ids),
-            UsageDaily.day.between(month.first_day, month.last_day),
-        )
-        .group_by(UsageDaily.day)
-        .order_by(UsageDaily.day)
-    )
-    return [(row[0], row[1]) for row in rows]
 
 
 def meters_used_since(day: date) -> set[int]:

@@ -99,6 +99,7 @@ def draft_page(opened: OpenMonth, now: datetime) -> str:
         explained=line,
         explanation=explain(line, currency) if line else None,
         unpriced=opened.draft.unpriced,
+        too_large=opened.draft.statement.is_too_large,
     )
 
 

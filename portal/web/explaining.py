@@ -6,7 +6,8 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from portal.core.exact import ZERO
-from portal.core.pricing import Model, Terms, terms_from_json
+from portal.core.pricing import Model, StepKind, Terms, terms_from_json
+from portal.core.sentences import price_sentence
 from portal.infra.pages import day, quantity, unit_amount
 from portal.web.lines import ShownLine
 
@@ -37,22 +38,21 @@ class Explanation:
 def explain(line: ShownLine, currency: str) -> Explanation:
     """Explain a line from its derivation alone, so that a final invoice can be explained for ever."""
     if line.kind == "usage":
-        return _usage(line)
+        return _usage(line, currency)
     if line.kind == "recurring":
         return _recurring(line, currency)
     return _by_hand(line, currency)
 
 
-_USAGE_SENTENCES = {
-    Model.PER_UNIT: "Every {unit} has the same price.",
-    Model.GRADUATED: "Each {unit} is charged at the price of the tier that it falls in.",
-    Model.VOLUME: "The month's whole quantity picks one tier; its price holds for every {unit}.",
-    Model.PACKAGE: "Sold in packages of {size}; a package that was begun counts whole.",
-    Model.FLAT_FEE: "A fixed fee.",
+_STEP_LABELS = {
+    StepKind.EVENT_FEE: "Fee per event",
+    StepKind.DISCOUNT: "Discount",
+    StepKind.MINIMUM: "Up to the minimum",
+    StepKind.MAXIMUM: "Down to the maximum",
 }
 
 
-def _usage(line: ShownLine) -> Explanation:
+def _usage(line: ShownLine, currency: str) -> Explanation:
     derivation = line.derivation
     terms = terms_from_json(derivation["terms"])
     steps = tuple(_step(step, terms) for step in derivation["steps"])
@@ -67,15 +67,19 @@ def _usage(line: ShownLine) -> Explanation:
         facts.append(("Free of charge", f"{quantity(used)} of {quantity(terms.free_quantity)} {line.unit} a month"))
     if already:
         facts.append(("Reached before, at the price before", f"{quantity(already)} {line.unit}"))
-    sentence = _USAGE_SENTENCES[terms.model].format(unit=line.unit or "unit", size=quantity(terms.package_size))
+    words = price_sentence(
+        terms, unit=line.unit or "unit", money=lambda value: unit_amount(value, currency), number=quantity
+    )
+    sentence = f"{words[0].upper()}{words[1:]}."
     if line.quantity < 0:
         sentence += " Corrections outweigh the usage, so it is credited."
     return Explanation(sentence, tuple(facts), steps, -size if line.quantity < 0 else size)
 
 
 def _step(step: dict[str, str], terms: Terms) -> ExplainedStep:
-    label = "Packages" if terms.model is Model.PACKAGE else "Charged"
-    if terms.tiers:
+    kind = StepKind(step["kind"])
+    label = _STEP_LABELS.get(kind, "Packages" if terms.model is Model.PACKAGE else "Charged")
+    if terms.tiers and kind is StepKind.USAGE:
         tier = next(
             (
                 tier

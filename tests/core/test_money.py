@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.core.errors import InvalidInput
 from portal.core.money import (
     allocate,
     exponent_of,
-    parse_amount,
     round_fraction,
     round_half_away,
     round_to_minor,
@@ -75,54 +73,6 @@ def test_rounding_moves_an_amount_by_at_most_half_a_unit_and_mirrors_the_sign(am
 @given(st.integers(-(10**12), 10**12), CURRENCIES)
 def test_minor_units_survive_the_way_to_the_major_unit_and_back(minor, currency):
     assert round_to_minor(to_major(minor, currency), currency) == minor
-    assert parse_amount(f"{to_major(minor, currency):,f}", currency) == minor
-
-
-@pytest.mark.parametrize(
-    ("text", "currency", "minor"),
-    [
-        ("1,234.50", "USD", 123450),
-        (" 7 ", "USD", 700),
-        ("0.1", "USD", 10),
-        ("-3.20", "USD", -320),
-        ("\u22123.20", "USD", -320),
-        ("1,234,567", "JPY", 1234567),
-        ("12.", "USD", 1200),
-        (".5", "USD", 50),
-        ("1.500", "KWD", 1500),
-        ("1.5000", "USD", 150),  # further zeros are not further decimals
-    ],
-)
-def test_an_amount_that_a_person_typed_is_read(text, currency, minor):
-    assert parse_amount(text, currency) == minor
-
-
-@pytest.mark.parametrize(
-    ("text", "currency"),
-    [
-        ("", "USD"),
-        ("abc", "USD"),
-        ("1.005", "USD"),
-        ("0.5", "JPY"),
-        ("1.2345", "KWD"),
-        ("NaN", "USD"),
-        ("Infinity", "USD"),
-        ("-Infinity", "USD"),
-        ("1e3", "USD"),
-        ("1e999999", "USD"),
-        ("1e-999999", "USD"),
-        ("1_000", "USD"),
-        ("12,50", "EUR"),  # a decimal comma must not become twelve hundred and fifty
-        ("1,23,4", "USD"),
-        ("1 2", "USD"),
-        ("--1", "USD"),
-        ("9" * 500, "USD"),
-    ],
-)
-def test_what_is_no_amount_is_refused_and_the_field_is_named(text, currency):
-    with pytest.raises(InvalidInput) as refused:
-        parse_amount(text, currency, field="unit_amount")
-    assert refused.value.field == "unit_amount"
 
 
 @pytest.mark.parametrize(

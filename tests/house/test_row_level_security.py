@@ -279,3 +279,15 @@ def test_a_capability_asks_the_database_as_the_role_of_the_scope(app, two_organi
     with acting(app, tenant(two_organizations["acme"])), transaction() as session:
         assert session.execute(text("SELECT current_user, session_user <> current_user")).one() == (TENANT_ROLE, True)
         assert db.session() is session
+
+
+def test_the_owner_of_the_tables_sees_nothing_before_taking_a_role(app, clean_database, owner_connection):
+    """The roles are only to be taken (PostgreSQL 16 or newer can say so); without one the owner has no rows."""
+    if owner_connection.info.server_version < 160000:
+        pytest.skip("before PostgreSQL 16 a member of a role always has its rights")
+    with acting(app):
+        make_organization()
+    assert owner_connection.execute("SELECT count(*) FROM organizations").fetchone() == (0,)
+    with owner_connection.transaction():
+        owner_connection.execute("SET LOCAL ROLE portal_system")
+        assert owner_connection.execute("SELECT count(*) FROM organizations").fetchone() == (1,)

@@ -413,6 +413,7 @@ DONE = "SELECT count(*) = 1 FROM outbox WHERE finished_at IS NOT NULL"
 def wait_for(database_url: str, question: str, seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
     with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET ROLE portal_system")
         while time.monotonic() < deadline:
             if connection.execute(question).fetchone()[0]:
                 return True

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from portal import billing_cycle, doctor
 from portal.core.errors import InvalidInput, InvalidTransition, NotReady, PortalError
+from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import Scope, transaction
 from portal.invoicing.documents import is_intact
@@ -511,7 +512,7 @@ def test_one_invoice_per_organization_and_month(app, acme):
 def test_every_active_organization_gets_its_draft_once(app):
     for slug, status in [("a", "active"), ("b", "active"), ("c", "suspended"), ("d", "closed")]:
         make_organization(slug, status=status)
-    assert sorted(at_once(app, *[lambda: billing_cycle.open_drafts(NOW)] * 3)) == [0, 0, 2]
+    assert sorted(at_once(app, *[lambda: billing_cycle.open_drafts(Month.of(NOW))] * 3)) == [0, 0, 2]
     assert sql("SELECT period_start FROM invoices") == [(date(2026, 11, 1),)] * 2
 
 

@@ -87,7 +87,7 @@ def test_an_empty_batch_is_nothing(reader: Reader):
 
 def test_the_month_holds_what_the_events_add_up_to(reader: Reader):
     send(
-        event(reader, "a", "99999999999999999999999999", properties={"region": "fra"}),
+        event(reader, "a", "999999999999999", properties={"region": "fra"}),
         event(reader, "b", "0.000000000001", properties={"region": "fra"}),
         event(reader, "c", "-0.5", properties={"region": "ams"}, time="2026-10-31T23:59:59.999999Z"),
         event(reader, "d", "7", properties={"region": "ams"}, time="2026-11-01T00:00:00Z"),
@@ -96,6 +96,6 @@ def test_the_month_holds_what_the_events_add_up_to(reader: Reader):
         used = usage_by_series(event(reader, "x").organization_id, OCTOBER)
         assert recount_differences() == []
     assert {series.dimensions["region"]: series.quantity for series in used} == {
-        "fra": Decimal("99999999999999999999999999.000000000001"),
+        "fra": Decimal("999999999999999.000000000001"),
         "ams": Decimal("-0.5"),
     }

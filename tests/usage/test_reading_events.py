@@ -52,7 +52,7 @@ def test_a_good_event_is_read_exactly(reader: Reader):
         "123456789012345678901234567890",
         "1e400",
         Decimal("1e400"),
-        "1e26",
+        "1e15",
         "0.0000000000001",
         "9" * 5000,
         1.5,
@@ -70,7 +70,7 @@ def test_a_quantity_that_is_none_is_refused(reader: Reader, quantity: Any):
         ("-0", "0"),
         (0, "0"),
         ("0.000000000001", "1E-12"),
-        ("9" * 26, "9" * 26),
+        ("9" * 15, "9" * 15),
         (Decimal("25"), "25"),
     ],
 )

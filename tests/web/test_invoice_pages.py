@@ -58,7 +58,7 @@ def test_a_draft_shows_its_lines_and_its_total(owner: FlaskClient, world: World)
 
 def test_a_line_is_explained_without_javascript(owner: FlaskClient, world: World):
     text = owner.get(f"/invoices/draft?month={MONTH}&explain=1").text
-    assert "Every second has the same price." in text
+    assert "$0.01 per second." in text
     assert "Rounded once, half away from zero" in text
     assert 'aria-expanded="true"' in text
 
