@@ -194,6 +194,41 @@ def test_corrections_lower_the_line_and_may_make_it_a_credit():
     assert draft(acme).statement.carried_forward == 400
 
 
+def test_a_segment_that_corrections_outweigh_goes_back_down_the_tiers_it_came_up():
+    # 1,000 with 100 free at 1.00 = 900. After the price change −50 in all: 950 cost 850, so 50 are given back.
+    acme, meter = make_organization(), make_meter(dimensions=())
+    terms = {"model": "per_unit", "unit_amount": "1.00", "free_quantity": "100"}
+    make_price(meter, terms)
+    make_price(meter, terms, valid_from=date(2026, 10, 16))
+    use(acme, meter, 1000, at=date(2026, 10, 3))
+    use(acme, meter, -50, at=date(2026, 10, 20), correction=True)
+    assert [line.amount for line in draft(acme).statement.lines] == [90_000, -5_000]
+
+
+def test_a_minimum_is_asked_once_a_month_by_the_segment_that_ends_it():
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, {"model": "per_unit", "unit_amount": "1.00", "minimum": "30"})
+    make_price(meter, {"model": "per_unit", "unit_amount": "2.00", "minimum": "30"}, valid_from=date(2026, 10, 16))
+    use(acme, meter, 5, at=date(2026, 10, 3))
+    use(acme, meter, 6, at=date(2026, 10, 20))
+    # 5.00 and 12.00 are 17.00; the month comes to at least 30.00.
+    assert [line.amount for line in draft(acme).statement.lines] == [500, 2_500]
+
+
+def test_a_price_that_looks_at_each_event_is_refused_because_usage_is_billed_from_daily_sums():
+    terms = {"model": "percentage", "rate_percent": "2.9", "event_minimum": "0.30"}
+    with pytest.raises(InvalidInput, match="each event"):
+        make_price(make_meter(), terms)
+
+
+def test_a_plan_without_a_price_is_named_and_keeps_the_invoice_from_being_finalized():
+    acme = make_organization()
+    subscribe(acme, make_plan("support", currency="EUR"), datetime(2026, 9, 1, tzinfo=UTC))
+    assert draft(acme).unpriced_plans == ("Support",)
+    with pytest.raises(NotReady, match="A plan has no price: Support"):
+        finalize_now(make_draft(acme))
+
+
 def test_a_subscription_is_charged_for_the_part_of_its_first_month_by_the_second():
     # October has 31 days; from the 16th at noon 15.5 days are left: 31.00 × 15.5 / 31 = 15.50
     acme, plan = make_organization(), make_plan(fee="31")

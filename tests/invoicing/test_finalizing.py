@@ -436,6 +436,18 @@ def test_a_hash_shows_what_slipped_past_the_trigger(used, owner_connection):
     assert [finding for finding in broken() if finding.startswith("I4")]
 
 
+def test_a_voided_month_has_a_draft_again_with_all_of_its_usage(acme, used):
+    final = finalize_now(used)
+    with transaction():
+        void_invoice(final.id, reason="wrong customer", now=NOW)
+    again = make_draft(acme)
+    assert (again.id != final.id, again.state) == (True, "draft")
+    # The 5.00 of usage; the 12.00 by hand stay with the void invoice.
+    billed = finalize_now(again)
+    assert (final.total, billed.total, billed.number) == (1700, 500, "INV-2026-000002")
+    assert broken() == []
+
+
 def test_voiding_gives_the_balance_back_and_keeps_the_number(acme, used):
     make_final(acme, "-3.00", month=MONTH.previous)
     done = finalize_now(used)

@@ -12,7 +12,7 @@ from portal.core.keys import content_hash
 from portal.core.lifecycle import PaymentState, SyncState
 from portal.infra.db import transaction
 from portal.invoicing.queries import invoice_of
-from tests.factories import acting
+from tests.factories import acting, make_meter, use
 from tests.web.conftest import MONTH, World, assert_flawless
 
 PAGES = (
@@ -142,3 +142,20 @@ def move(app: Flask, world: World, sync: SyncState, payment: PaymentState) -> No
         invoice = invoice_of(world.final)
         invoice.sync_state, invoice.payment_state = sync, payment
         invoice.hosted_invoice_url = "https://pay.example/in_123"
+
+
+def test_a_draft_above_the_largest_invoice_is_shown_with_a_word_about_it(owner: FlaskClient, world: World, app: Flask):
+    with acting(app), transaction():
+        organization = invoice_of(world.draft).organization
+    with acting(app):
+        use(organization, make_meter(), 200_000_000)
+    for address in ("/", f"/invoices/{world.draft}", f"/invoices/{world.draft}.csv"):
+        assert owner.get(address).status_code == 200
+    assert "larger than one invoice may bill" in owner.get(f"/invoices/{world.draft}").text
+
+
+@pytest.mark.parametrize("address", ["/usage?month=%00", "/invoices?before=%00"])
+def test_a_nul_character_is_refused_in_words(owner: FlaskClient, address: str):
+    answer = owner.get(address)
+    assert answer.status_code == 400
+    assert "NUL character" in answer.text
