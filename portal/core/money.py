@@ -93,7 +93,6 @@ def major_text(amount: int, currency: str) -> str:
     return f"{to_major(amount, currency):f}"
 
 
-
 def allocate(total: int, weights: Sequence[Decimal | int]) -> list[int]:
     """Split whole minor units by weight so that the parts always add up to the total.
 
