@@ -105,8 +105,8 @@ def wait_until_healthy(url: str, name: str, processes: Processes) -> None:
 
 
 def stop_on_signals() -> None:
-    """Make the polite signals end us the way Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """Make the polite signals end us the way Ctrl-C does; that too, where a shell in the background had it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
 

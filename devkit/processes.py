@@ -17,8 +17,6 @@ from typing import Any
 
 from devkit.system import ProcessIdentity, descendants
 
-# Python complains about a running child whose object is forgotten; these are left running on purpose.
-_OUTLIVING: list["subprocess.Popen[bytes]"] = []
 KILL_SECONDS = 1.0  # the system takes a moment to end even what cannot refuse
 
 
@@ -101,7 +99,9 @@ class Processes:
 
     def leave_running(self) -> None:
         """Let the children outlive this process; whoever owns the folder reaps them."""
-        _OUTLIVING.extend(child.popen for child in self.children.values())
+        for child in self.children.values():
+            # Nobody here waits for it any more; without an end on record Python would complain when forgetting it.
+            child.popen.returncode = 0
         self.children.clear()
 
     def reap(self) -> list[str]:

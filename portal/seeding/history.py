@@ -192,6 +192,7 @@ def _as_stripe(invoice: Invoice, lines: tuple[dict[str, Any], ...]) -> dict[str,
     return {
         "id": invoice.stripe_id,
         "customer": invoice.organization.stripe_customer_id,
+        "customer_name": invoice.organization.legal_name,
         "currency": invoice.currency.lower(),
         "total": invoice.amount_due,
         "status": invoice.stripe_status,
