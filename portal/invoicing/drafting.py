@@ -64,16 +64,18 @@ def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int
     fees, unpriced_plans = _subscription_lines(organization, month, pricebook)
     lines += fees
     lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month)]
-    statement = compose(lines, currency=organization.currency, balance=balance_of(organization.id))
+    # What this very invoice has taken of the balance already, in its hold window, is still its own.
+    balance = balance_of(organization.id, without_invoice_id=frozen_invoice_id)
+    statement = compose(lines, currency=organization.currency, balance=balance)
     return Draft(organization.id, month, statement, tuple(unpriced), tuple(unpriced_plans), statement.fingerprint())
 
 
-def balance_of(organization_id: int) -> int:
-    """The credit that an organization has left over from earlier invoices, in minor units."""
-    total = db.session.scalar(
-        select(func.coalesce(func.sum(BalanceEntry.amount), 0)).where(BalanceEntry.organization_id == organization_id)
-    )
-    return int(total or 0)
+def balance_of(organization_id: int, *, without_invoice_id: int | None = None) -> int:
+    """The credit that an organization has left over, in minor units; on wish without one invoice's movements."""
+    query = select(func.sum(BalanceEntry.amount)).where(BalanceEntry.organization_id == organization_id)
+    if without_invoice_id is not None:
+        query = query.where(BalanceEntry.invoice_id != without_invoice_id)
+    return int(db.session.scalar(query) or 0)
 
 
 @exactly

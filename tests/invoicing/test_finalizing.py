@@ -16,7 +16,7 @@ from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import Scope, transaction
 from portal.invoicing.documents import is_intact
-from portal.invoicing.drafting import balance_of
+from portal.invoicing.drafting import balance_of, draft_of
 from portal.invoicing.finalizing import cancel, finalize, finish
 from portal.invoicing.models import Invoice
 from portal.invoicing.one_off_items import add_item, remove_item, restore_item
@@ -434,6 +434,18 @@ def test_a_hash_shows_what_slipped_past_the_trigger(used, owner_connection):
         owner_connection.execute("ALTER TABLE invoice_items FORCE ROW LEVEL SECURITY")
         owner_connection.execute("ALTER TABLE invoice_items ENABLE TRIGGER freeze_final")
     assert [finding for finding in broken() if finding.startswith("I4")]
+
+
+def test_in_the_hold_window_a_draft_still_shows_the_balance_that_it_uses(acme, used):
+    earlier = make_draft(acme, Month(2026, 9))
+    add(earlier, "-4.00")
+    finalize_now(earlier)
+    held = finalize_now(used, hold_seconds=60)
+    assert (held.balance_applied, held.amount_due, balance_of(acme.id)) == (400, 1300, 0)
+    with transaction():
+        shown = draft_of(acme, MONTH, frozen_invoice_id=held.id)
+    assert (shown.statement.balance_applied, shown.statement.amount_due) == (400, 1300)
+    assert shown.fingerprint == held.fingerprint
 
 
 def test_a_voided_month_has_a_draft_again_with_all_of_its_usage(acme, used):
