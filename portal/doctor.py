@@ -92,6 +92,35 @@ _by_query(
     """,
 )
 _by_query(
+    "I2",
+    "an invoice's tax, and what credit it used, add up: by line, by rate and by grant",
+    """
+    SELECT coalesce(i.number, i.public_id::text) FROM invoices AS i
+    LEFT JOIN (SELECT invoice_id, sum(tax) AS tax, -sum(amount) FILTER (WHERE kind = 'promotional') AS promotional
+               FROM invoice_items GROUP BY invoice_id) AS l ON l.invoice_id = i.id
+    LEFT JOIN (SELECT invoice_id, -sum(amount) AS amount FROM credit_entries GROUP BY invoice_id) AS c
+           ON c.invoice_id = i.id
+    WHERE i.state IN ('scheduled', 'finalized')
+      AND (i.tax <> coalesce(l.tax, 0)
+           OR i.tax <> coalesce((SELECT sum((rate->>'tax')::bigint)
+                                 FROM jsonb_array_elements(i.tax_details->'rates') AS rate), 0)
+           OR coalesce(c.amount, 0) <> coalesce(l.promotional, 0) + i.credits_applied)
+    """,
+)
+_by_query(
+    "I2",
+    "no credit grant is used beyond what was granted, and no voided or open invoice holds any",
+    """
+    SELECT 'grant ' || g.public_id FROM credit_grants AS g
+    LEFT JOIN (SELECT credit_grant_id, sum(amount) AS amount FROM credit_entries GROUP BY 1) AS c
+           ON c.credit_grant_id = g.id
+    WHERE coalesce(c.amount, -1) < 0 OR c.amount > g.amount
+    UNION ALL
+    SELECT 'invoice ' || i.public_id FROM credit_entries AS c JOIN invoices AS i ON i.id = c.invoice_id
+    WHERE i.state IN ('void', 'draft') GROUP BY i.public_id HAVING sum(c.amount) <> 0
+    """,
+)
+_by_query(
     "I3",
     "one invoice per organization, period and kind that is not void",
     """

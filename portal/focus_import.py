@@ -106,6 +106,8 @@ def _publish(month: Month, place: Place, prices: Sequence[Decimal], meter: Meter
             currency=place.currency,
             terms={"model": Model.PER_UNIT, "unit_amount": plain(held)},
             valid_from=day,
+            # Nothing at this place has been billed yet, so no final invoice can change by it.
+            open_from=None,
             meter=meter,
             match=dict(place.match),
             note="list price of an imported bill",

@@ -61,25 +61,43 @@ def make_meter(code: str = "machine_seconds", *, dimensions: tuple[str, ...] = (
 def make_price(meter: Meter, terms: dict[str, Any] | str = "0.01", **more: Any) -> PriceVersion:
     """A price of a meter, by default from the year's first day; a text is a price per unit."""
     document = {"model": "per_unit", "unit_amount": terms} if isinstance(terms, str) else terms
-    values = {"name": f"Price of {meter.code}", "currency": "USD", "valid_from": date(2026, 1, 1), **more}
+    values = {
+        "name": f"Price of {meter.code}",
+        "currency": "USD",
+        "valid_from": date(2026, 1, 1),
+        "open_from": None,
+        **more,
+    }
     with transaction():
         return publish_price(meter=meter, terms=document, **values)
 
 
-def make_plan(code: str = "support", *, fee: str = "29", currency: str = "USD", **more: Any) -> Plan:
-    """A plan with a monthly fee."""
+def make_plan(
+    code: str = "support",
+    *,
+    fee: str = "29",
+    currency: str = "USD",
+    terms: dict[str, Any] | None = None,
+    of_plan: dict[str, Any] | None = None,
+    **more: Any,
+) -> Plan:
+    """A plan with a fee, by default a monthly one; `of_plan` is what else the plan says, `terms` what its price."""
     with transaction():
-        plan = ensure_plan(code, name=code.title(), unit="month")
-        values = {"name": code.title(), "valid_from": date(2026, 1, 1), **more}
-        publish_price(plan=plan, currency=currency, terms={"model": "flat_fee", "unit_amount": fee}, **values)
+        plan = ensure_plan(code, name=code.title(), unit="month", **(of_plan or {}))
+        values = {"name": code.title(), "valid_from": date(2026, 1, 1), "open_from": None, **more}
+        document = {"model": "flat_fee", "unit_amount": fee, **(terms or {})}
+        publish_price(plan=plan, currency=currency, terms=document, **values)
     return plan
 
 
 def subscribe(organization: Organization, plan: Plan, started_at: datetime, **more: Any) -> Subscription:
-    """An organization's plan from a moment on."""
+    """An organization's plan from a moment on; by default its periods are calendar months."""
     with transaction() as session:
         subscription = Subscription(
-            organization_id=organization.id, plan_id=plan.id, started_at=started_at, **{"quantity": 1, **more}
+            organization_id=organization.id,
+            plan_id=plan.id,
+            started_at=started_at,
+            **{"quantity": 1, "anchor_at": Month.of(started_at).start, **more},
         )
         session.add(subscription)
     return subscription

@@ -17,6 +17,7 @@ from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import cancel
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
+from portal.invoicing.sums import sums_of_draft
 from portal.signed_in import me
 
 bp = staff_blueprint("admin_finalizing")
@@ -39,6 +40,7 @@ def confirm(public_id: UUID) -> str | Response | tuple[str, int]:
         "admin/invoices/finalize.html",
         invoice=invoice,
         draft=draft,
+        sums=sums_of_draft(draft.statement),
         hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
     )
 

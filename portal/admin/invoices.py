@@ -22,6 +22,7 @@ from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import item_on
 from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
+from portal.invoicing.sums import sums_of_draft, sums_of_invoice
 
 PER_PAGE = 50
 MONTHS_TO_CHOOSE = 24
@@ -120,10 +121,12 @@ def lines_as_csv(public_id: UUID) -> Response:
 
 
 def _draft_page(invoice: Invoice) -> str:
+    draft = draft_of(invoice.organization, invoice.month)
     return render_template(
         "admin/invoices/draft.html",
         invoice=invoice,
-        draft=draft_of(invoice.organization, invoice.month),
+        draft=draft,
+        sums=sums_of_draft(draft.statement),
         items=one_off_items_on(invoice.id),
         removed=_removed_item(invoice),
         is_over=clock.now() >= invoice.month.end,
@@ -139,6 +142,7 @@ def _frozen_page(invoice: Invoice) -> str:
         "admin/invoices/frozen.html",
         invoice=invoice,
         items=items,
+        sums=sums_of_invoice(invoice, items),
         can_void=invoice.state == InvoiceState.FINALIZED and not invoice.amount_paid,
         intact=None if invoice.document is None else is_intact(invoice, items),
         entries=entries_about("invoice", invoice.id),

@@ -14,7 +14,8 @@ from portal.core.money import LARGEST_AMOUNT
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.db import transaction
-from portal.infra.pages import money, month_name, policy
+from portal.infra.formats import money, month_name
+from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.one_off_items import add_item, remove_item, restore_item

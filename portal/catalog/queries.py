@@ -4,10 +4,16 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
-from portal.catalog.models import Meter, Price, PriceVersion, Subscription
+from portal.catalog.models import Meter, Plan, Price, PriceVersion, Subscription, SubscriptionChange
+from portal.core.subscriptions import Contract, Interval, Phase
 from portal.infra.db import db
+
+_WITH_PLANS = (
+    joinedload(Subscription.plan).joinedload(Plan.product),
+    selectinload(Subscription.changes).joinedload(SubscriptionChange.plan).joinedload(Plan.product),
+)
 
 
 def meters_by_code() -> dict[str, Meter]:
@@ -16,16 +22,16 @@ def meters_by_code() -> dict[str, Meter]:
 
 
 def subscriptions_between(organization_id: int, start: datetime, end: datetime) -> list[Subscription]:
-    """The subscriptions of an organization that run at any time within [start, end)."""
+    """The subscriptions of an organization that run, or end, at any time within [start, end), with their changes."""
     return list(
         db.session.scalars(
             select(Subscription)
             .where(
                 Subscription.organization_id == organization_id,
                 Subscription.started_at < end,
-                or_(Subscription.ended_at.is_(None), Subscription.ended_at > start),
+                or_(Subscription.ended_at.is_(None), Subscription.ended_at >= start),
             )
-            .options(joinedload(Subscription.plan))
+            .options(*_WITH_PLANS)
             .order_by(Subscription.started_at, Subscription.id)
         )
     )
@@ -37,10 +43,27 @@ def subscriptions_of(organization_id: int) -> list[Subscription]:
         db.session.scalars(
             select(Subscription)
             .where(Subscription.organization_id == organization_id)
-            .options(joinedload(Subscription.plan))
+            .options(*_WITH_PLANS)
             .order_by(Subscription.started_at.desc(), Subscription.id.desc())
         )
     )
+
+
+def contract_of(subscription: Subscription) -> Contract:
+    """A subscription with its changes, as its fees are computed from."""
+    first = Phase(
+        subscription.started_at, subscription.plan_id, subscription.quantity, Interval(subscription.plan.interval)
+    )
+    later = [
+        Phase(change.effective_at, change.plan_id, change.quantity, Interval(change.plan.interval))
+        for change in subscription.changes
+    ]
+    return Contract((first, *later), subscription.anchor_at, subscription.trial_ends_at, subscription.ended_at)
+
+
+def plans_of(subscription: Subscription) -> dict[int, Plan]:
+    """All plans that a subscription has, had or will have, by their ids."""
+    return {plan.id: plan for plan in [subscription.plan, *(change.plan for change in subscription.changes)]}
 
 
 def list_version_on(meter: Meter, currency: str, match: Mapping[str, str], day: date) -> PriceVersion | None:

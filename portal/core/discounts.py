@@ -40,15 +40,36 @@ class Coupon:
         return min(self.fixed or 0, amount)
 
 
-def discounts_of(lines: Sequence[int], coupons: Sequence[Coupon]) -> list[int]:
-    """What each line loses to all coupons together: between zero and the line's amount.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a coupon takes off each line, and the amount that it was taken from, in minor units."""
+
+    base: int
+    parts: list[int]
+
+
+def reductions_of(lines: Sequence[int], coupons: Sequence[Coupon]) -> list[Taken]:
+    """What each coupon takes off, coupon by coupon as they were given.
 
     Lines that are credits (below zero) are neither discounted nor counted.
     """
     left = [max(amount, 0) for amount in lines]
+    taken: dict[int, Taken] = {}
     # A stable sort: coupons of the same rank apply in the order in which they were given.
-    for coupon in sorted(coupons, key=lambda each: (each.lines is None, each.percent is None)):
+    for place in sorted(range(len(coupons)), key=lambda each: _rank(coupons[each])):
+        coupon = coupons[place]
         base = [amount if coupon.lines is None or index in coupon.lines else 0 for index, amount in enumerate(left)]
-        parts = allocate(coupon.worth(sum(base)), base) if any(base) else [0] * len(base)
-        left = [amount - part for amount, part in zip(left, parts, strict=True)]
-    return [max(amount, 0) - rest for amount, rest in zip(lines, left, strict=True)]
+        whole = sum(base)
+        taken[place] = Taken(whole, allocate(coupon.worth(whole), base) if whole else [0] * len(base))
+        left = [amount - part for amount, part in zip(left, taken[place].parts, strict=True)]
+    return [taken[place] for place in range(len(coupons))]
+
+
+def _rank(coupon: Coupon) -> tuple[bool, bool]:
+    return coupon.lines is None, coupon.percent is None
+
+
+def discounts_of(lines: Sequence[int], coupons: Sequence[Coupon]) -> list[int]:
+    """What each line loses to all coupons together: between zero and the line's amount."""
+    taken = [each.parts for each in reductions_of(lines, coupons)]
+    return [sum(parts) for parts in zip([0] * len(lines), *taken, strict=True)]

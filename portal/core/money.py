@@ -7,43 +7,11 @@ from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
 from fractions import Fraction
 
+from portal.core.currencies import exponent_of as exponent_of
 from portal.core.exact import EXACT
 
-# Source: ISO 4217, table A.1. Currencies that are not named here have two decimals.
-EXPONENTS = {
-    **dict.fromkeys(
-        [
-            "BIF",
-            "CLP",
-            "DJF",
-            "GNF",
-            "ISK",
-            "JPY",
-            "KMF",
-            "KRW",
-            "PYG",
-            "RWF",
-            "UGX",
-            "UYI",
-            "VND",
-            "VUV",
-            "XAF",
-            "XOF",
-            "XPF",
-        ],
-        0,
-    ),
-    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
-    **dict.fromkeys(["CLF", "UYW"], 4),
-}
 # The largest invoice, 999,999.99 in a two-decimal currency: Stripe takes amounts of up to eight digits.
 LARGEST_AMOUNT = 99_999_999
-# Commas stand between thousands only: "12,50" is how half of Europe writes 12.50, not 1,250.
-
-
-def exponent_of(currency: str) -> int:
-    """The number of decimals of a currency's major unit."""
-    return EXPONENTS.get(currency, 2)
 
 
 def round_to_minor(amount: Decimal, currency: str) -> int:
@@ -85,7 +53,7 @@ def round_together(amounts: Sequence[Fraction]) -> list[int]:
 
 def to_major(amount: int, currency: str) -> Decimal:
     """Minor units as a decimal of the major unit, with exactly the currency's decimals."""
-    return Decimal(amount).scaleb(-exponent_of(currency))
+    return Decimal(amount).scaleb(-exponent_of(currency), EXACT)
 
 
 def major_text(amount: int, currency: str) -> str:

@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from fractions import Fraction
 
-from portal.core.exact import ZERO, exactly
+from portal.core.exact import ZERO, exactly, plain
 from portal.core.terms import Model, Terms, Tier, terms_from_json, terms_to_json
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Tier",
     "charge",
     "charge_prorated",
+    "steps_to_json",
     "terms_from_json",
     "terms_to_json",
 ]
@@ -64,6 +65,20 @@ class Charge:
     def sum_of(self, *kinds: StepKind) -> Decimal:
         """What all steps of these kinds come to."""
         return _sum(step for step in self.steps if step.kind in kinds)
+
+
+def steps_to_json(result: Charge) -> list[dict[str, str]]:
+    """The steps of a charge as a derivation keeps them: unrounded, in plain text, so that no digit is lost."""
+    return [
+        {
+            "kind": step.kind.value,
+            "quantity": plain(step.quantity),
+            "unit_amount": plain(step.unit_amount),
+            "flat_amount": plain(step.flat_amount),
+            "amount": plain(step.amount),
+        }
+        for step in result.steps
+    ]
 
 
 @exactly

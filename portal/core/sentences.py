@@ -32,7 +32,13 @@ def price_sentence(
         limits.append(f"at least {money(terms.minimum)}")
     if terms.maximum is not None:
         limits.append(f"at most {money(terms.maximum)}")
-    return f"{sentence}; {' and '.join(limits)} a {period}" if limits else sentence
+    if limits:
+        sentence += f"; {' and '.join(limits)} a {period}"
+    if terms.monthly_credit:
+        sentence += f"; with {money(terms.monthly_credit)} of credit for usage each month"
+    if terms.commitment:
+        sentence += f"; fee and usage together at least {money(terms.commitment)} a month"
+    return sentence
 
 
 def percent(value: Decimal) -> str:

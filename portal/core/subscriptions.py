@@ -6,12 +6,13 @@ a part of a period costs its exact share, by the second, of the fee.
 """
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from itertools import pairwise, zip_longest
 
 from portal.core.money import allocate, round_fraction
 from portal.core.periods import part_of
@@ -87,6 +88,111 @@ def schedule_after_trial(start: datetime, interval: Interval, *, trial_days: int
     """
     assert trial_days >= 0, trial_days
     return Schedule(start + timedelta(days=trial_days), interval)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What a subscription is from a moment on: a plan (by its id) at its interval, and how many of it."""
+
+    start: datetime
+    plan: int
+    quantity: int
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A subscription as it was agreed: its phases in their order, from when its periods are counted, and its end.
+
+    Nothing is charged before `trial_ends_at`. A phase of another interval starts a row of periods of its own.
+    """
+
+    phases: tuple[Phase, ...]
+    anchor: datetime
+    trial_ends_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    def spans(self) -> Iterator[tuple[Phase, datetime | None]]:
+        """Each phase with its end, in order; those that had no time are left out."""
+        next_starts = [phase.start for phase in self.phases[1:]]
+        for phase, next_start in zip_longest(self.phases, next_starts):
+            end = min((each for each in (next_start, self.ended_at) if each is not None), default=None)
+            if end is None or end > phase.start:
+                yield phase, end
+
+    def phase_at(self, moment: datetime) -> Phase | None:
+        """What it is at a moment; None before its start and after its end."""
+        for phase, end in self.spans():
+            if phase.start <= moment and (end is None or moment < end):
+                return phase
+        return None
+
+    def schedule_of(self, phase: Phase) -> Schedule:
+        """The periods of a phase: the contract's own, or those that began when the interval last changed."""
+        anchor = self.anchor
+        for before, each in pairwise(self.phases):
+            if each.start <= phase.start and each.interval is not before.interval:
+                anchor = max(each.start, self.trial_ends_at or each.start)
+        return Schedule(anchor, phase.interval)
+
+    def period_end_after(self, moment: datetime) -> datetime | None:
+        """When the time that is paid for at a moment is over: the trial, or the period; None once it has ended.
+
+        Before the start it is the first one's end.
+        """
+        moment = max(moment, self.phases[0].start)
+        phase = self.phase_at(moment)
+        if phase is None:
+            return None
+        if self.trial_ends_at is not None and moment < self.trial_ends_at:
+            return self.trial_ends_at
+        return self.schedule_of(phase).period_at(moment).end
+
+    def fee_parts(self, start: datetime, end: datetime) -> list["FeePart"]:
+        """What is charged and given back within [start, end), in the order of time.
+
+        In advance: a period is charged when it starts (or the phase does, or the trial ends, within it), for the part
+        that is left of it; what a phase leaves of a period that it has paid for is given back when it ends.
+        """
+        parts: list[FeePart] = []
+        for phase, phase_end in self.spans():
+            paid_from = max(phase.start, self.trial_ends_at or phase.start)
+            schedule = self.schedule_of(phase)
+            until = end if phase_end is None else min(end, phase_end)
+            for period in schedule.periods_between(max(start, paid_from), until):
+                since = max(period.start, paid_from)
+                if since >= start:
+                    parts.append(FeePart(phase, period, since, since))
+            if phase_end is not None and start <= phase_end < end and paid_from < phase_end:
+                period = schedule.period_at(phase_end)
+                if period.start < phase_end:
+                    since = max(period.start, paid_from)
+                    parts.append(FeePart(phase, period, phase_end, since, given_back=True))
+        return sorted(parts, key=lambda part: (part.start, not part.given_back))
+
+
+@dataclass(frozen=True, slots=True)
+class FeePart:
+    """One fee line: a phase's fee for [start, the period's end), charged or given back; `charged_at` is when it was.
+
+    Its price is the one that held when it was charged.
+    """
+
+    phase: Phase
+    period: Period
+    start: datetime
+    charged_at: datetime
+    given_back: bool = False
+
+    @property
+    def share(self) -> Fraction:
+        """Which part of the whole period's fee this is."""
+        return self.period.share(self.start, self.period.end)
+
+    @property
+    def share_charged(self) -> Fraction:
+        """Which part was charged; of this, what is given back is a part."""
+        return self.period.share(self.charged_at, self.period.end)
 
 
 @dataclass(frozen=True, slots=True)

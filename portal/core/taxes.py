@@ -6,8 +6,9 @@ Several taxes of one line are added, not compounded. Three modes of rounding dif
 the net once per rate. Source: pretix' modes of the same names.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -45,28 +46,46 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class TaxStatus:
-    """How one organization is taxed: its own rate, if it has one, goes before the product's.
+class TaxRate:
+    """A percentage from a day on: of one product or of all, of everybody or (`own`) of one organization.
 
-    Rates are percentages. Raises InvalidInput for a rate below zero or none at all.
+    Raises InvalidInput for a rate below zero or none at all.
+    """
+
+    percent: Decimal
+    valid_from: date = date.min
+    product: str | None = None
+    own: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.percent.is_finite() or self.percent < 0:
+            raise InvalidInput(f"A tax rate is zero or more, not {self.percent}.", field="percent")
+
+
+@dataclass(frozen=True, slots=True)
+class TaxTerms:
+    """How one organization is taxed, where its tax is rounded, and whether its prices hold the tax already.
+
+    `day` is the one whose rates hold: the last day of an invoice's month.
     """
 
     treatment: TaxTreatment = TaxTreatment.STANDARD
-    percent: Decimal | None = None
-    by_product: Mapping[str, Decimal] = field(default_factory=dict)
-    default: Decimal = Decimal(0)
-
-    def __post_init__(self) -> None:
-        own = [] if self.percent is None else [self.percent]
-        for percent in [*own, *self.by_product.values(), self.default]:
-            if not percent.is_finite() or percent < 0:
-                raise InvalidInput(f"A tax rate is zero or more, not {percent}.", field="percent")
+    rates: tuple[TaxRate, ...] = ()
+    rounding: TaxRounding = TaxRounding.SUM_BY_NET
+    inclusive: bool = False
+    day: date = date.max
 
     def percent_of(self, product: str) -> Decimal:
-        """The rate of a product for this organization; nothing is charged if it is exempt or liable itself."""
+        """The rate of a product; nothing is charged if the organization is exempt or liable itself.
+
+        An organization's own rates go before everybody's, and among each, a product's before those of all products;
+        of one kind the newest that holds.
+        """
         if self.treatment is not TaxTreatment.STANDARD:
             return Decimal(0)
-        return self.by_product.get(product, self.default) if self.percent is None else self.percent
+        fitting = [rate for rate in self.rates if rate.valid_from <= self.day and rate.product in (None, product)]
+        best = max(fitting, key=lambda rate: (rate.own, rate.product is not None, rate.valid_from), default=None)
+        return best.percent if best else Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

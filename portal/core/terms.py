@@ -47,6 +47,8 @@ class Terms:
     Once a period: `free_quantity` and `free_events` before anything is priced (where both are set, whichever runs
     out first ends the allowance), then the model, `discount_percent`, `minimum` and `maximum`, in this order.
     Each event: its share and `fee_per_event` together are kept between `event_minimum` and `event_maximum`.
+    Of a plan only, each calendar month: `monthly_credit` for usage of its meters, per seat (a reservation), and the
+    `commitment` to which fee and usage are topped up.
     """
 
     model: Model
@@ -62,6 +64,8 @@ class Terms:
     discount_percent: Decimal = ZERO
     minimum: Decimal = ZERO
     maximum: Decimal | None = None
+    monthly_credit: Decimal = ZERO
+    commitment: Decimal = ZERO
 
     @property
     def needs_event_amounts(self) -> bool:
@@ -83,11 +87,12 @@ _FIELDS = {
 # Written only where they are set, so that a document stored before they existed is still written the same.
 _OF_EVENTS = ("fee_per_event", "free_events", "event_minimum", "event_maximum")
 _OF_ANY = ("discount_percent", "minimum", "maximum")
+_OF_PLANS = ("monthly_credit", "commitment")
 _RATED = {Model.PERCENTAGE, Model.GRADUATED_PERCENTAGE}
 
 
 def _optional_fields(model: Model) -> tuple[str, ...]:
-    return (_OF_EVENTS if model is Model.PERCENTAGE else ()) + _OF_ANY
+    return (_OF_EVENTS if model is Model.PERCENTAGE else ()) + _OF_ANY + _OF_PLANS
 
 
 @exactly
@@ -125,6 +130,8 @@ def terms_from_json(document: Mapping[str, Any]) -> Terms:
         discount_percent=number("discount_percent"),
         minimum=number("minimum"),
         maximum=number("maximum") if "maximum" in document else None,
+        monthly_credit=number("monthly_credit"),
+        commitment=number("commitment"),
     )
     _refuse_what_cannot_be_met(terms)
     return terms

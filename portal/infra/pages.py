@@ -1,4 +1,4 @@
-"""What every page stands on: guards, security headers, errors, filters, CSV.
+"""What every page stands on: guards, security headers, errors, CSV.
 
 Every route names its policy (`@policy(...)`); a request for a route without one is refused, so a forgotten guard
 shows at once instead of letting everybody in.
@@ -9,12 +9,9 @@ import io
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from babel.dates import format_date
-from babel.numbers import format_currency, format_decimal
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import DataError, DBAPIError
@@ -22,10 +19,9 @@ from werkzeug.exceptions import BadRequest, HTTPException
 
 from portal.core.errors import PortalError
 from portal.core.exact import plain
-from portal.core.money import exponent_of, to_major
+from portal.infra.formats import FILTERS
 
 View = TypeVar("View", bound=Callable[..., Any])
-LOCALE = "en_US"
 csrf = CSRFProtect()
 # An amount keeps its decimals as text; a number cannot be a formula.
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -59,16 +55,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(DBAPIError, _database_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _crash)
-    app.jinja_env.filters.update(
-        money=money,
-        amount=amount,
-        quantity=quantity,
-        unit_amount=unit_amount,
-        moment=moment,
-        day=day,
-        days=days,
-        month_name=month_name,
-    )
+    app.jinja_env.filters.update(FILTERS)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -99,6 +86,8 @@ def _add_headers(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if settings.is_production:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    if "locale" in g:
+        response.vary.add("Accept-Language")
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "private, no-store")
     return response
@@ -192,64 +181,6 @@ _SENTENCES = {
     405: "This address does not take that kind of request.",
     413: "The body is larger than this address takes.",
 }
-
-
-def money(value: int, currency: str) -> str:
-    """Minor units as people write them: $1,234.50; a real minus sign for credits."""
-    text = format_currency(to_major(abs(value), currency), currency, locale=LOCALE)
-    return f"\u2212{text}" if value < 0 else text
-
-
-def amount(value: int, currency: str) -> str:
-    """Minor units without the currency's sign, for columns that name the currency in their head."""
-    pattern = "#,##0" + ("." + "0" * exponent_of(currency) if exponent_of(currency) else "")
-    text = format_decimal(to_major(abs(value), currency), format=pattern, locale=LOCALE)
-    return f"\u2212{text}" if value < 0 else text
-
-
-def quantity(value: Decimal | int | str) -> str:
-    """A quantity with all its digits and grouped thousands."""
-    whole, _, decimals = plain(abs(Decimal(value))).partition(".")
-    sign = "\u2212" if Decimal(value) < 0 else ""
-    return f"{sign}{int(whole):,}" + (f".{decimals}" if decimals else "")
-
-
-def unit_amount(value: Decimal | str, currency: str) -> str:
-    """A unit price with all its digits, at least the currency's: $0.0000008."""
-    number = Decimal(value)
-    decimals = max(-int(Decimal(plain(number)).as_tuple().exponent), exponent_of(currency))
-    text = format_currency(
-        abs(number),
-        currency,
-        format="¤#,##0." + "0" * decimals if decimals else "¤#,##0",
-        locale=LOCALE,
-        currency_digits=False,
-    )
-    return f"\u2212{text}" if number < 0 else text
-
-
-def moment(value: datetime) -> str:
-    """A moment with its zone said: 22 Nov 2026, 14:32 UTC."""
-    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
-
-
-def day(value: date) -> str:
-    """A day: 22 Nov 2026."""
-    return f"{value:%-d %b %Y}"
-
-
-def days(first: date, last: date) -> str:
-    """A period as people write it, both ends included: 1\u201330 Nov 2026, UTC."""
-    if (first.year, first.month) == (last.year, last.month):
-        text = f"{first.day}\u2013{day(last)}" if first != last else day(last)
-    else:
-        text = f"{day(first)} \u2013 {day(last)}"
-    return f"{text}, UTC"
-
-
-def month_name(value: date) -> str:
-    """A month by its first day: November 2026."""
-    return format_date(value, "MMMM y", locale=LOCALE)
 
 
 def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:

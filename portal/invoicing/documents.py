@@ -37,7 +37,9 @@ def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) 
             "purchase_order": organization.purchase_order,
         },
         "lines": lines_of(items),
+        "tax": invoice.tax_details,
         "total": invoice.total,
+        "credits_applied": invoice.credits_applied,
         "balance_applied": invoice.balance_applied,
         "amount_due": invoice.amount_due,
     }
@@ -54,6 +56,8 @@ def lines_of(items: Sequence[InvoiceItem]) -> list[dict[str, Any]]:
             "unit": item.unit,
             "unit_amount": None if item.unit_amount is None else plain(item.unit_amount),
             "amount": item.amount,
+            # Only where there are any: so documents from before there were taxes and coupons still agree.
+            **{name: value for name in ("discount", "credited", "tax") if (value := getattr(item, name))},
             "period": [item.period_start.isoformat(), item.period_end.isoformat()],
             "derivation": item.derivation,
         }
@@ -66,9 +70,18 @@ def is_intact(invoice: Invoice, items: Sequence[InvoiceItem]) -> bool:
     document = invoice.document
     if document is None or content_hash(document) != invoice.content_sha256:
         return False
-    totals = (document["total"], document["balance_applied"], document["amount_due"], document["number"])
+    totals = (
+        document["total"],
+        document.get("tax"),
+        document.get("credits_applied", 0),
+        document["balance_applied"],
+        document["amount_due"],
+        document["number"],
+    )
     return document["lines"] == lines_of(items) and totals == (
         invoice.total,
+        invoice.tax_details,
+        invoice.credits_applied,
         invoice.balance_applied,
         invoice.amount_due,
         invoice.number,

@@ -13,8 +13,10 @@ from sqlalchemy import delete, select, text
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
 from portal.core.keys import content_hash
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
+from portal.core.statement import tax_facts
 from portal.infra import outbox
 from portal.infra.db import db
+from portal.invoicing.crediting import give_credit_back, use_credit
 from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import BalanceEntry, BilledUsage, Invoice, InvoiceItem
@@ -54,7 +56,7 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
         raise NotReady(
             f"{invoice.month} is not over: it can be finalized from {invoice.month.next.first_day}, 00:00 UTC."
         )
-    # Two invoices of one organization must not spend the same balance.
+    # Two invoices of one organization must not spend the same balance or credit, nor its agreement change meanwhile.
     db.session.execute(select(Organization.id).where(Organization.id == invoice.organization_id).with_for_update())
     db.session.execute(
         _FREEZE,
@@ -112,9 +114,10 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
     db.session.execute(delete(BilledUsage).where(BilledUsage.invoice_id == invoice.id))
     if invoice.balance_applied:
         _move_balance(invoice, invoice.balance_applied, "given back: finalizing was cancelled")
+    give_credit_back(invoice, "finalizing was cancelled")
     invoice.state = InvoiceState.DRAFT
-    invoice.total = invoice.balance_applied = invoice.amount_due = 0
-    invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
+    invoice.total = invoice.tax = invoice.credits_applied = invoice.balance_applied = invoice.amount_due = 0
+    invoice.tax_details = invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
     record_change(
         invoice,
         "cancelled finalizing",
@@ -181,10 +184,14 @@ def _require_draft(invoice: Invoice) -> None:
 def _write_lines(invoice: Invoice, draft: Draft) -> None:
     statement = draft.statement
     invoice.total = statement.total
+    invoice.tax = statement.tax
+    invoice.tax_details = tax_facts(statement)
+    invoice.credits_applied = statement.credits_applied
     invoice.balance_applied = statement.balance_applied
     invoice.amount_due = statement.amount_due
     if statement.balance_applied:
         _move_balance(invoice, -statement.balance_applied, "applied to this invoice")
+    use_credit(invoice, statement.promotional_used | statement.credits_used)
     db.session.add_all(
         InvoiceItem(
             organization_id=invoice.organization_id,
@@ -196,6 +203,9 @@ def _write_lines(invoice: Invoice, draft: Draft) -> None:
             unit=line.unit,
             unit_amount=line.unit_amount,
             amount=line.amount,
+            discount=line.discount,
+            credited=line.credited,
+            tax=line.tax,
             period_start=line.period_start,
             period_end=line.period_end,
             derivation=line.derivation,

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +13,12 @@ from sqlalchemy.types import Date, Integer, Numeric, Text
 
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month
+from portal.core.statement import LineKind
 from portal.infra.db import Model, Numbered, Public, Quantity
 from portal.organizations.models import Organization, User
 
 
-def _one_of(column: str, values: type[InvoiceState] | type[SyncState] | type[PaymentState]) -> str:
+def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -45,8 +47,12 @@ class Invoice(Public, Model):
         CheckConstraint("kind IN ('monthly')", name="kind_known"),
         CheckConstraint("period_end > period_start", name="period_not_empty"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
-        CheckConstraint("amount_due = greatest(total, 0) - balance_applied", name="amount_due_adds_up"),
-        CheckConstraint("balance_applied >= 0 AND amount_due >= 0", name="amounts_not_negative"),
+        CheckConstraint(
+            "amount_due = greatest(total, 0) - credits_applied - balance_applied", name="amount_due_adds_up"
+        ),
+        CheckConstraint(
+            "credits_applied >= 0 AND balance_applied >= 0 AND amount_due >= 0", name="amounts_not_negative"
+        ),
         CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", name="number_when_finalized"),
     )
 
@@ -60,7 +66,11 @@ class Invoice(Public, Model):
     payment_state: Mapped[PaymentState] = mapped_column(Text, server_default="none")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
+    # What the total holds of tax, whether it was added or the prices include it; by rate in the details.
+    tax: Mapped[int] = mapped_column(server_default=text("0"))
+    tax_details: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     total: Mapped[int] = mapped_column(server_default=text("0"))
+    credits_applied: Mapped[int] = mapped_column(server_default=text("0"))
     balance_applied: Mapped[int] = mapped_column(server_default=text("0"))
     amount_due: Mapped[int] = mapped_column(server_default=text("0"))
     fingerprint: Mapped[str | None]
@@ -94,13 +104,17 @@ class Invoice(Public, Model):
 
 
 class InvoiceItem(Public, Model):
-    """One line of an invoice, written when its figures are frozen."""
+    """One line of an invoice, written when its figures are frozen.
+
+    Coupons, credits before tax and the tax are lines too, so the lines add up to the total. Beside a line that is
+    charged stands what of it they took off (`discount`, `credited`) and the tax on the rest.
+    """
 
     __tablename__ = "invoice_items"
     __table_args__ = (
         UniqueConstraint("invoice_id", "position"),
         Index("ix_invoice_items_organization_id", "organization_id"),
-        CheckConstraint("kind IN ('usage', 'recurring', 'one_off', 'credit', 'adjustment')", name="kind_known"),
+        CheckConstraint(_one_of("kind", LineKind), name="kind_known"),
         CheckConstraint("quantity < 'Infinity' AND quantity > '-Infinity'", name="quantity_finite"),
     )
 
@@ -113,6 +127,9 @@ class InvoiceItem(Public, Model):
     unit: Mapped[str]
     unit_amount: Mapped[Decimal | None] = mapped_column(Numeric)
     amount: Mapped[int]
+    discount: Mapped[int] = mapped_column(server_default=text("0"))
+    credited: Mapped[int] = mapped_column(server_default=text("0"))
+    tax: Mapped[int] = mapped_column(server_default=text("0"))
     period_start: Mapped[date] = mapped_column(Date)
     period_end: Mapped[date] = mapped_column(Date)
     derivation: Mapped[dict[str, Any]] = mapped_column(JSONB)
@@ -120,6 +137,8 @@ class InvoiceItem(Public, Model):
     price_version_id: Mapped[int | None] = mapped_column(ForeignKey("price_versions.id"))
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"))
     one_off_item_id: Mapped[int | None] = mapped_column(ForeignKey("one_off_items.id"))
+    coupon_redemption_id: Mapped[int | None] = mapped_column(ForeignKey("coupon_redemptions.id"))
+    credit_grant_id: Mapped[int | None] = mapped_column(ForeignKey("credit_grants.id"))
 
 
 class OneOffItem(Public, Model):
@@ -184,3 +203,47 @@ class BalanceEntry(Numbered, Model):
     amount: Mapped[int]
     reason: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CreditGrant(Public, Model):
+    """Credit that an organization was given (promotional, used before tax) or has paid for (prepaid, after tax).
+
+    `expires_on` is the last day of its last month that it pays; a lower rank is used first.
+    """
+
+    __tablename__ = "credit_grants"
+    __table_args__ = (
+        Index("ix_credit_grants_organization_id", "organization_id"),
+        CheckConstraint("kind IN ('promotional', 'prepaid')", name="kind_known"),
+        CheckConstraint("amount > 0", name="amount_positive"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    kind: Mapped[str]
+    name: Mapped[str]
+    amount: Mapped[int]
+    rank: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    expires_on: Mapped[date | None] = mapped_column(Date)
+    reason: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CreditEntry(Numbered, Model):
+    """One movement of a credit grant; append-only. What is left of a grant is the sum of its amounts."""
+
+    __tablename__ = "credit_entries"
+    __table_args__ = (
+        Index("ix_credit_entries_credit_grant_id", "credit_grant_id"),
+        Index("ix_credit_entries_organization_id", "organization_id"),
+        Index("ix_credit_entries_invoice_id", "invoice_id"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    credit_grant_id: Mapped[int] = mapped_column(ForeignKey("credit_grants.id"))
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    amount: Mapped[int]
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    grant: Mapped[CreditGrant] = relationship()

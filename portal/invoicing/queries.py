@@ -207,3 +207,16 @@ def invoices_by_id(ids: set[int]) -> dict[int, Invoice]:
 def item_added_with(form_token: UUID) -> OneOffItem | None:
     """The item that a form with this token has added; None if it was never sent."""
     return db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
+
+
+def open_from(currency: str | None = None, *, organization_id: int | None = None) -> date | None:
+    """The first day that no final (or scheduled) invoice has billed; None if there is no such invoice.
+
+    Of one organization, or of all that are billed in a currency: what applies to it cannot change before that day.
+    """
+    query = select(func.max(Invoice.period_end)).where(Invoice.state.in_(["scheduled", "finalized"]))
+    if currency is not None:
+        query = query.where(Invoice.currency == currency)
+    if organization_id is not None:
+        query = query.where(Invoice.organization_id == organization_id)
+    return db.session.scalar(query)

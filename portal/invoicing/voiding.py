@@ -8,6 +8,7 @@ from portal.core.errors import InvalidInput, InvalidTransition
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra import outbox
 from portal.infra.db import db
+from portal.invoicing.crediting import give_credit_back
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.queries import lock_invoice, open_draft
@@ -50,6 +51,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
                 reason="given back: the invoice was voided",
             )
         )
+    give_credit_back(invoice, "the invoice was voided")
     if invoice.amount_due:
         outbox.enqueue(
             VOID_AT_STRIPE,

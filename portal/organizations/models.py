@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
+from portal.core.taxes import TaxRounding, TaxTreatment
 from portal.infra.db import Model, Numbered, Public
 
 
@@ -18,6 +19,8 @@ class Organization(Public, Model):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
         CheckConstraint("status IN ('active', 'suspended', 'closed')", name="status_known"),
         CheckConstraint("collection_method IN ('charge_automatically', 'send_invoice')", name="collection_known"),
+        CheckConstraint("tax_treatment IN ('standard', 'exempt', 'reverse_charge')", name="tax_treatment_known"),
+        CheckConstraint("tax_rounding IN ('line', 'sum_by_net', 'keep_gross')", name="tax_rounding_known"),
     )
 
     slug: Mapped[str] = mapped_column(unique=True)
@@ -27,6 +30,9 @@ class Organization(Public, Model):
     legal_name: Mapped[str | None]
     address: Mapped[str | None]
     tax_id: Mapped[str | None]
+    tax_treatment: Mapped[TaxTreatment] = mapped_column(Text, server_default="standard")
+    tax_rounding: Mapped[TaxRounding] = mapped_column(Text, server_default="sum_by_net")
+    prices_include_tax: Mapped[bool] = mapped_column(server_default=text("false"))
     billing_email: Mapped[str | None]
     purchase_order: Mapped[str | None]
     collection_method: Mapped[str] = mapped_column(server_default="send_invoice")

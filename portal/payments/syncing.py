@@ -136,15 +136,23 @@ def _header(invoice: Invoice, organization: Organization) -> dict[str, Any]:
 
 
 def stripe_lines(invoice: Invoice, items: Sequence[InvoiceItem]) -> tuple[dict[str, Any], ...]:
-    """Our lines as Stripe takes them: whole amounts, at most 250; a used balance is a line, so that totals agree.
+    """Our lines as Stripe takes them: whole amounts, at most 250.
 
+    Tax and coupons are lines already; what credit and balance pay is one line each, so that totals agree.
     Above the limit the largest lines stay and the rest is one line; the portal shows all of them.
     """
-    balance = 1 if invoice.balance_applied else 0
+    paid_with = [
+        (text, key, amount)
+        for text, key, amount in (
+            ("Prepaid credit applied", "credits", invoice.credits_applied),
+            ("Credit balance applied", "balance", invoice.balance_applied),
+        )
+        if amount
+    ]
     shown, rest = list(items), list[InvoiceItem]()
-    if len(items) + balance > LINES_PER_INVOICE:
+    if len(items) + len(paid_with) > LINES_PER_INVOICE:
         by_size = sorted(items, key=lambda item: (-abs(item.amount), item.position))
-        kept = {item.id for item in by_size[: LINES_PER_INVOICE - 1 - balance]}
+        kept = {item.id for item in by_size[: LINES_PER_INVOICE - 1 - len(paid_with)]}
         shown = [item for item in items if item.id in kept]
         rest = [item for item in items if item.id not in kept]
     lines = [
@@ -155,8 +163,7 @@ def stripe_lines(invoice: Invoice, items: Sequence[InvoiceItem]) -> tuple[dict[s
     if rest:
         text = f"{len(rest)} further lines, each of them shown in the portal"
         lines.append(_line(sum(item.amount for item in rest), text, f"rest-{invoice.public_id}", *period))
-    if balance:
-        lines.append(_line(-invoice.balance_applied, "Credit balance applied", f"balance-{invoice.public_id}", *period))
+    lines += [_line(-amount, text, f"{key}-{invoice.public_id}", *period) for text, key, amount in paid_with]
     return tuple(lines)
 
 

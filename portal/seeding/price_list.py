@@ -55,7 +55,7 @@ def publish_price_list() -> None:
     for currency, factor in CURRENCIES.items():
 
         def publish(name: str, terms: dict[str, Any], since: date = LISTED_FROM, **place: Any) -> None:
-            publish_price(name=name, currency=currency, terms=terms, valid_from=since, **place)  # noqa: B023
+            publish_price(name=name, currency=currency, terms=terms, valid_from=since, open_from=None, **place)  # noqa: B023
 
         for size, (name, unit_amount) in MACHINE_SIZES.items():
             publish(name, _per_unit(unit_amount, factor), meter=meters["machine_seconds"], match={"size": size})

@@ -113,6 +113,7 @@ def _subscribe(customer: Customer, organization: Organization, now: datetime) ->
             plan_id=plans[code].id,
             quantity=quantity,
             started_at=midnight(_first_month(customer, now).first_day),
+            anchor_at=midnight(_first_month(customer, now).first_day),
         )
         for code, quantity in customer.plans.items()
     )

@@ -30,8 +30,9 @@ class SeriesQuantity:
 
 # One text for what is used and for what an invoice has frozen: the same columns, so the same figures.
 _BY_SERIES = """
-    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name, meters.product,
-           meters.unit, usage_series.dimensions, used.segment_start, used.quantity, used.events
+    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name,
+           products.name AS product, meters.unit, usage_series.dimensions, used.segment_start, used.quantity,
+           used.events
     FROM (
         SELECT series_id, meter_id,
                (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
@@ -42,8 +43,9 @@ _BY_SERIES = """
     ) AS used
     JOIN usage_series USING (series_id, meter_id)
     JOIN meters ON meters.id = used.meter_id
+    JOIN products ON products.id = meters.product_id
     WHERE usage_series.organization_id = :organization_id
-    ORDER BY meters.product, meters.name, used.series_id, used.segment_start
+    ORDER BY products.name, meters.name, used.series_id, used.segment_start
 """
 _USED = text(_BY_SERIES.format(source="usage_daily"))
 _FROZEN = text(_BY_SERIES.format(source="(SELECT * FROM billed_usage WHERE invoice_id = :invoice_id) AS frozen"))

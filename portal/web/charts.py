@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 
-from babel.numbers import format_compact_decimal
-
-from portal.infra.pages import LOCALE, quantity
+from portal.infra.formats import compact, quantity
 
 WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 16, 26
@@ -144,7 +142,7 @@ def _short(value: Decimal) -> str:
     """A label of the axis, whose unit the title says: 2.5M."""
     if value < _SHORTENED_FROM:
         return quantity(value)
-    return str(format_compact_decimal(value, locale=LOCALE, fraction_digits=2))
+    return compact(value)
 
 
 def _tenths(value: Decimal) -> Decimal:

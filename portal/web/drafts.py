@@ -15,6 +15,7 @@ from portal.infra.pages import csv_response, policy
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
+from portal.invoicing.sums import sums_of_draft
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
 from portal.signed_in import guard_page, my_seat
@@ -117,6 +118,7 @@ def _panel(opened: OpenMonth, now: datetime) -> dict[str, Any]:
         "month": opened.month,
         "currency": opened.organization.currency,
         "statement": opened.draft.statement,
+        "sums": sums_of_draft(opened.draft.statement),
         "state": InvoiceState.SCHEDULED if opened.scheduled else InvoiceState.DRAFT,
         "finalizing_at": second_of(finalize_at) if opened.scheduled and finalize_at else None,
         "final_from": finalizable_from(opened.month, current_app.config["SETTINGS"]),

@@ -1,14 +1,17 @@
 """Explaining a line: the sentence, the steps with unrounded amounts, and the one rounding."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from portal.core.exact import ZERO
+from portal.core.money import exponent_of, to_major
 from portal.core.pricing import Model, StepKind, Terms, terms_from_json
-from portal.core.sentences import price_sentence
-from portal.infra.pages import day, quantity, unit_amount
+from portal.core.sentences import percent, price_sentence
+from portal.core.statement import LineKind
+from portal.core.taxes import TaxRounding
+from portal.infra.formats import day, moment, quantity, unit_amount
 from portal.web.lines import ShownLine
 
 _SHOWN_DIGITS = 20
@@ -37,11 +40,19 @@ class Explanation:
 
 def explain(line: ShownLine, currency: str) -> Explanation:
     """Explain a line from its derivation alone, so that a final invoice can be explained for ever."""
-    if line.kind == "usage":
-        return _usage(line, currency)
-    if line.kind == "recurring":
-        return _recurring(line, currency)
-    return _by_hand(line, currency)
+    match line.kind:
+        case LineKind.USAGE:
+            return _usage(line, currency)
+        case LineKind.RECURRING:
+            return _recurring(line, currency)
+        case LineKind.TRUE_UP:
+            return _true_up(line, currency)
+        case LineKind.RESERVATION | LineKind.COUPON | LineKind.PROMOTIONAL:
+            return _taken_off(line, currency)
+        case LineKind.TAX:
+            return _tax(line, currency)
+        case _:
+            return _by_hand(line, currency)
 
 
 _STEP_LABELS = {
@@ -60,7 +71,7 @@ def _usage(line: ShownLine, currency: str) -> Explanation:
     already = Decimal(derivation["already"])
     facts = [
         ("Price", _price(line)),
-        ("Reported in", f"{derivation['events']:,} event" + ("s" if derivation["events"] != 1 else "")),
+        ("Reported in", f"{quantity(derivation['events'])} event" + ("s" if derivation["events"] != 1 else "")),
     ]
     if terms.free_quantity:
         used = max(min(terms.free_quantity - already, line.quantity), ZERO)
@@ -109,21 +120,104 @@ def _tier_name(up_to: Decimal | None) -> str:
 
 
 def _recurring(line: ShownLine, currency: str) -> Explanation:
-    share = Fraction(line.derivation["share"])
-    fee = line.unit_amount or ZERO
-    exact = Fraction(fee) * Fraction(line.quantity) * share
+    derivation = line.derivation
+    share = Fraction(derivation["share"])
+    terms = terms_from_json(derivation["terms"])
+    interval = derivation.get("interval", "month")
+    facts = [("Price", _price(line))]
+    if "steps" in derivation:
+        steps = tuple(_step(step, terms) for step in derivation["steps"])
+        whole = sum((step.amount for step in steps), ZERO)
+    else:
+        # A line from before plans had tiers: so many times the fee.
+        steps, whole = (), terms.unit_amount * line.quantity
+    facts.append(("Fee", f"{quantity(line.quantity)} × {line.unit}: {unit_amount(whole, currency)} a {interval}"))
+    if "period" in derivation:
+        first, end = (datetime.fromisoformat(each) for each in derivation["period"])
+        facts.append((f"Whole {interval}", f"{moment(first)} to {moment(end)}"))
+    given_back = derivation.get("given_back", False)
+    sentence = f"The fee of a whole {interval}, billed in advance."
+    if given_back:
+        sentence = "What was paid in advance for time after the change is given back, counted by the second."
+    elif share != 1:
+        sentence = f"The fee for the rest of the {interval}, counted by the second."
+    if share != 1:
+        facts.append(("Share that is left", _percent(share)))
+    exact = Fraction(whole) * share
+    if "billed" in derivation:
+        billed = to_major(derivation["billed"], currency)
+        facts.append(("Billed for it before, less discounts", unit_amount(billed, currency)))
+        exact = Fraction(billed) * share / Fraction(derivation["share_billed"])
+    return Explanation(sentence, tuple(facts), steps, _shown(-exact if given_back else exact))
+
+
+def _shown(exact: Fraction) -> Decimal:
     with localcontext() as context:
         context.prec = _SHOWN_DIGITS
-        unrounded = Decimal(exact.numerator) / Decimal(exact.denominator)
-    facts = [
-        ("Price", _price(line)),
-        ("Fee", f"{quantity(line.quantity)} × {unit_amount(fee, currency)} a month"),
+        return Decimal(exact.numerator) / Decimal(exact.denominator)
+
+
+def _true_up(line: ShownLine, currency: str) -> Explanation:
+    derivation = line.derivation
+    scale = 10 ** exponent_of(currency)
+    facts, missing = [], Fraction(-derivation["used"])
+    for each in derivation["commitments"]:
+        amount, fee, share = (Fraction(each[name]) for name in ("amount", "fee", "share"))
+        text = f"{_amount(amount / scale, currency)} a month, of which the fee pays {_amount(fee / scale, currency)}"
+        facts.append((each["plan"], text if share == 1 else f"{text}, for {_percent(share)} of the month"))
+        missing += (amount - fee) * share
+    facts.append(("Usage of the month", unit_amount(to_major(derivation["used"], currency), currency)))
+    sentence = "Fee and usage stayed below the minimum that was agreed; this is what was missing."
+    return Explanation(sentence, tuple(facts), (), _shown(missing / scale))
+
+
+def _amount(exact: Fraction, currency: str) -> str:
+    return unit_amount(_shown(exact), currency)
+
+
+_TAKEN_OFF = {
+    LineKind.RESERVATION: "The reservation's credit of this month, for usage of its meters. What is not used is lost.",
+    LineKind.COUPON: "A coupon, split over the lines that it is for so that the parts add up.",
+    LineKind.PROMOTIONAL: "A credit that we gave you; it is used before tax.",
+}
+
+
+def _taken_off(line: ShownLine, currency: str) -> Explanation:
+    derivation = line.derivation
+    base = to_major(derivation["base"], currency)
+    facts = [("Of", unit_amount(base, currency))]
+    exact = -Fraction(to_major(line.amount, currency))
+    if "percent" in derivation:
+        facts.append(("Percentage", percent(Decimal(derivation["percent"]))))
+        exact = Fraction(base) * Fraction(derivation["percent"]) / 100
+    else:
+        facts.append(("At most", unit_amount(to_major(derivation["at_most"], currency), currency)))
+    names = derivation.get("products") or derivation.get("meters")
+    if names:
+        facts.append(("For", ", ".join(names)))
+    facts += [
+        (f"Line {number}", f"\u2212{unit_amount(to_major(part, currency), currency)}")
+        for number, part in derivation["parts"]
     ]
-    sentence = "The fee of a whole month, billed in advance."
-    if share != 1:
-        facts.append(("Share of the month", _percent(share)))
-        sentence = "The plan began within the month, so the fee is for the rest of it, counted by the second."
-    return Explanation(sentence, tuple(facts), (), unrounded)
+    return Explanation(_TAKEN_OFF[LineKind(line.kind)], tuple(facts), (), _shown(-exact))
+
+
+_ROUNDING = {
+    TaxRounding.LINE: "rounded line by line",
+    TaxRounding.SUM_BY_NET: "rounded once for the rate",
+    TaxRounding.KEEP_GROSS: "rounded once for the rate",
+}
+
+
+def _tax(line: ShownLine, currency: str) -> Explanation:
+    derivation = line.derivation
+    if "percent" not in derivation:
+        sentence = "Tax is taken out of all prices together; this makes the lines add up to the total."
+        return Explanation(sentence, (), (), to_major(line.amount, currency))
+    net, rate = to_major(derivation["net"], currency), Decimal(derivation["percent"])
+    facts = (("Of", unit_amount(net, currency)), ("Rate", percent(rate)))
+    sentence = f"Tax on all lines of this rate, {_ROUNDING[TaxRounding(derivation['rounding'])]}."
+    return Explanation(sentence, facts, (), _shown(Fraction(net) * Fraction(rate) / 100))
 
 
 def _percent(share: Fraction) -> str:

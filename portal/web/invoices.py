@@ -15,6 +15,7 @@ from portal.infra import clock
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, invoices_of
+from portal.invoicing.sums import sums_of_invoice
 from portal.signed_in import guard_page, my_seat
 from portal.web.drafts import draft_file, draft_page, open_month
 from portal.web.explaining import explain
@@ -68,6 +69,7 @@ def show(public_id: UUID) -> ResponseReturnValue:
     return render_template(
         "web/invoices/show.html",
         document=invoice.document,
+        sums=sums_of_invoice(invoice, lines),
         lines=lines,
         explained=line,
         explanation=explain(line, invoice.currency) if line else None,

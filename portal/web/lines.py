@@ -11,7 +11,21 @@ from flask import request
 from portal.core.money import major_text
 from portal.core.statement import Line
 
-CSV_HEAD = ("Line", "Kind", "Item", "Quantity", "Unit", "Unit price", "Currency", "Amount", "First day", "Last day")
+CSV_HEAD = (
+    "Line",
+    "Kind",
+    "Item",
+    "Quantity",
+    "Unit",
+    "Unit price",
+    "Currency",
+    "Amount",
+    "First day",
+    "Last day",
+    "Discount",
+    "Credit",
+    "Tax",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,14 @@ class ShownLine:
     first_day: date
     last_day: date
     derivation: Mapping[str, Any]
+    discount: int
+    credited: int
+    tax: int
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is so many units at a price; a coupon, a credit before tax or a tax is not."""
+        return bool(self.unit) or self.unit_amount is not None
 
     @classmethod
     def of(cls, number: int, facts: Mapping[str, Any]) -> "ShownLine":
@@ -45,6 +67,7 @@ class ShownLine:
             first_day,
             last_day,
             facts["derivation"],
+            *(facts.get(name, 0) for name in ("discount", "credited", "tax")),
         )
 
 
@@ -77,6 +100,7 @@ def csv_rows(lines: Sequence[ShownLine], currency: str) -> list[tuple[Any, ...]]
             major_text(line.amount, currency),
             line.first_day,
             line.last_day,
+            *(major_text(amount, currency) for amount in (line.discount, line.credited, line.tax)),
         )
         for line in lines
     ]

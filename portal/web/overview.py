@@ -14,7 +14,8 @@ from portal.core.money import round_to_minor, to_major
 from portal.core.periods import Month
 from portal.core.statement import Line, LineKind
 from portal.infra import clock
-from portal.infra.pages import money, policy
+from portal.infra.formats import money
+from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoices_of

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
-from portal.infra.pages import day, moment, money
+from portal.infra.formats import day, moment, money
 from portal.invoicing.models import Invoice
 
 SOON_SECONDS, WATCHING_SECONDS = 2, 5

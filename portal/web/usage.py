@@ -10,7 +10,8 @@ from flask.typing import ResponseReturnValue
 
 from portal.core.periods import Month
 from portal.infra import clock
-from portal.infra.pages import csv_response, policy, quantity
+from portal.infra.formats import quantity
+from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, my_seat
 from portal.usage.queries import SeriesQuantity, usage_by_group_and_day, usage_by_series, usage_complete_up_to
 from portal.web.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day

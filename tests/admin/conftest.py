@@ -110,7 +110,14 @@ def world(app: Flask, clean_database: None) -> World:
         meter = ensure_meter("egress", name="Egress", product="Network", unit="GB")
         ensure_meter("gpu", name="GPU hours", product="Compute", unit="h")
         terms = {"model": "per_unit", "unit_amount": "0.02"}
-        publish_price(name="Egress", currency="USD", terms=terms, valid_from=month.plus(-12).first_day, meter=meter)
+        publish_price(
+            name="Egress",
+            currency="USD",
+            terms=terms,
+            valid_from=month.plus(-12).first_day,
+            open_from=None,
+            meter=meter,
+        )
         _use(acme.public_id, 1000, meter="egress")
         drafts = [open_draft(acme, each).public_id for each in (month.previous, month)]
         return World(app, acme.public_id, drafts[0], drafts[1])

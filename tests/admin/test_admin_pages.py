@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from portal.infra.db import db
 
-MOST_QUERIES = 16
+MOST_QUERIES = 20
 
 
 @pytest.fixture

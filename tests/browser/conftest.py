@@ -137,7 +137,9 @@ def _small_world(settings: dict[str, str]) -> tuple[str, str, date]:
             add_member(create_user(email=CUSTOMER, name="Otto Owner", password=PASSWORD), acme, "owner")
             meter = ensure_meter("egress_gb", name="Egress", product="Network", unit="GB")
             terms = {"model": "per_unit", "unit_amount": "0.02"}
-            publish_price(name="Egress", currency="USD", terms=terms, valid_from=date(2020, 1, 1), meter=meter)
+            publish_price(
+                name="Egress", currency="USD", terms=terms, valid_from=date(2020, 1, 1), open_from=None, meter=meter
+            )
             reader = Reader(meters_by_code(), now=now, organization_id=acme.id, organizations={})
             event = {
                 "id": str(uuid4()),

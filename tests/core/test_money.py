@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.core.errors import InvalidInput
 from portal.core.money import (
     allocate,
     exponent_of,
@@ -47,12 +48,23 @@ def test_a_tie_is_rounded_away_from_zero_in_the_currencys_own_unit(amount, curre
 
 @pytest.mark.parametrize(
     ("currency", "exponent"),
-    [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("ISK", 0), ("KWD", 3), ("TND", 3), ("CLF", 4), ("XYZ", 2)],
+    [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("ISK", 0), ("KWD", 3), ("TND", 3), ("CLF", 4)],
 )
 def test_the_currencys_exponent_decides(currency, exponent):
     assert exponent_of(currency) == exponent
     assert to_major(1, currency) == Decimal(1).scaleb(-exponent)
     assert -to_major(1, currency).as_tuple().exponent == exponent
+
+
+def test_an_amount_of_any_size_keeps_its_digits():
+    assert to_major(10**40 + 1, "USD") == Decimal(f"1{'0' * 38}.01")
+
+
+def test_no_amount_is_rounded_in_a_currency_that_there_is_not():
+    for compute in (lambda: round_to_minor(Decimal(1), "XYZ"), lambda: to_major(1, "XYZ")):
+        with pytest.raises(InvalidInput) as refused:
+            compute()
+        assert refused.value.field == "currency"
 
 
 def test_a_third_of_a_unit_is_rounded_from_the_fraction_itself():

@@ -1,5 +1,6 @@
 """Tax: three modes of rounding, treatments, credit notes; the lines always add up."""
 
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
@@ -11,8 +12,9 @@ from portal.core.errors import InvalidInput
 from portal.core.money import round_half_away
 from portal.core.taxes import (
     Taxed,
+    TaxRate,
     TaxRounding,
-    TaxStatus,
+    TaxTerms,
     TaxTreatment,
     credit_line,
     split_by_rate,
@@ -86,26 +88,39 @@ def test_a_reversed_invoice_has_the_reversed_tax(lines, rounding, inclusive):
     assert (back.net, back.tax) == (-there.net, -there.tax)
 
 
-def test_rates_come_by_product_and_an_organizations_own_goes_first():
-    by_product = {"books": D(7)}
-    assert TaxStatus(by_product=by_product, default=D(19)).percent_of("books") == 7
-    assert TaxStatus(by_product=by_product, default=D(19)).percent_of("machines") == 19
-    assert TaxStatus(percent=D(20), by_product=by_product).percent_of("books") == 20
+DAY = date(2026, 10, 31)
+
+
+def test_the_most_specific_rate_that_holds_on_the_day_is_taken():
+    everybodys = (TaxRate(D(19)), TaxRate(D(7), product="books"))
+    assert TaxTerms(rates=everybodys).percent_of("books") == 7
+    assert TaxTerms(rates=everybodys).percent_of("machines") == 19
+    own = (*everybodys, TaxRate(D(20), own=True))
+    assert TaxTerms(rates=own).percent_of("books") == 20
+    of_product = (*own, TaxRate(D(5), product="books", own=True))
+    assert TaxTerms(rates=of_product).percent_of("books") == 5
+    later = (TaxRate(D(19)), TaxRate(D(16), date(2026, 7, 1)), TaxRate(D(21), date(2026, 11, 1)))
+    assert [TaxTerms(rates=later, day=day).percent_of("") for day in (date(2026, 6, 30), DAY, date(2026, 11, 1))] == [
+        19,
+        16,
+        21,
+    ]
+    assert TaxTerms().percent_of("books") == 0
 
 
 @pytest.mark.parametrize("treatment", [TaxTreatment.EXEMPT, TaxTreatment.REVERSE_CHARGE])
 def test_who_is_exempt_or_liable_itself_pays_no_tax_and_the_invoice_says_why(treatment):
-    status = TaxStatus(treatment, default=D(19))
-    assert status.percent_of("machines") == 0
+    terms = TaxTerms(treatment, (TaxRate(D(19)), TaxRate(D(20), own=True)))
+    assert terms.percent_of("machines") == 0
     assert treatment.sentence
     assert not TaxTreatment.STANDARD.sentence
-    assert taxed([10000], status.percent_of("machines"), inclusive=True) == [Taxed(10000, 0)]
+    assert taxed([10000], terms.percent_of("machines"), inclusive=True) == [Taxed(10000, 0)]
 
 
-@pytest.mark.parametrize("rates", [{"percent": D(-1)}, {"default": D("NaN")}, {"by_product": {"books": D("Infinity")}}])
-def test_a_rate_below_zero_or_none_at_all_is_refused(rates):
+@pytest.mark.parametrize("percent", ["-1", "NaN", "Infinity"])
+def test_a_rate_below_zero_or_none_at_all_is_refused(percent):
     with pytest.raises(InvalidInput) as refused:
-        TaxStatus(**rates)
+        TaxRate(D(percent))
     assert refused.value.field == "percent"
 
 

@@ -31,7 +31,7 @@ from portal.core.quantities import (
 )
 from portal.core.statement import Line, LineKind, compose
 from portal.core.subscriptions import Fee, Interval, Period, Schedule, change_of
-from portal.core.taxes import Taxed, TaxRounding, TaxStatus, credit_line, tax_lines, total_of
+from portal.core.taxes import Taxed, TaxRate, TaxRounding, TaxTerms, credit_line, tax_lines, total_of
 
 D = Decimal
 Input = Mapping[str, Any]
@@ -441,7 +441,7 @@ def tax(given: Input) -> Figures:
         groups = [(cents(given["taxable"]), sum(map(D, given["percents"]), D(0)))]
     else:
         groups = [(int(given["taxable_minor"]), D(given["tax_percent"]))]
-    status = [TaxStatus(default=percent).percent_of("") for _, percent in groups]
+    status = [TaxTerms(rates=(TaxRate(percent),)).percent_of("") for _, percent in groups]
     result = total_of(tax_lines([amount for amount, _ in groups], status))
     return {"tax_minor": result.tax, "tax": major(result.tax), "total_minor": result.gross}
 

@@ -3,7 +3,7 @@
 from datetime import date
 from decimal import Decimal
 
-from portal.infra.pages import quantity
+from portal.infra.formats import quantity
 from portal.web.charts import BOTTOM, HEIGHT, OTHER, TOP, bars_per_day
 
 DAYS = [date(2026, 10, day) for day in range(1, 32)]

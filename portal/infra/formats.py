@@ -1,0 +1,117 @@
+"""Numbers, money and dates as people write them.
+
+Numbers and money follow the locale that the browser asks for; dates are English, like the words around them. Files
+and answers to programs never come through here: they are the same for everybody.
+"""
+
+import re
+from copy import copy
+from datetime import UTC, date, datetime
+from decimal import Decimal, localcontext
+from typing import cast
+
+from babel import Locale, negotiate_locale
+from babel.numbers import format_compact_decimal
+from flask import g, has_request_context, request
+
+from portal.core.currencies import exponent_of
+from portal.core.exact import EXACT, plain
+from portal.core.money import to_major
+
+# The first one of a language is also for its other countries. All of them are written from left to right.
+LOCALES = (
+    *("en-US", "en-GB", "de-DE", "de-CH", "fr-FR", "es-ES", "it-IT"),
+    *("nl-NL", "ja-JP", "pt-BR", "sv-SE", "pl-PL", "hi-IN"),
+)
+_BY_TAG = {tag.lower(): Locale.parse(tag, sep="-") for tag in LOCALES}
+_BY_TAG |= {locale.language: locale for locale in reversed(_BY_TAG.values())}
+DEFAULT = _BY_TAG["en-us"]
+MINUS = "\u2212"
+_LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
+
+
+def current_locale() -> Locale:
+    """The locale of this request, chosen once from Accept-Language; American English outside a request.
+
+    The response varies by that header from then on (see pages.py), and only then.
+    """
+    if not has_request_context():
+        return DEFAULT
+    if "locale" not in g:
+        asked = [tag for tag, quality in request.accept_languages if quality]
+        found = negotiate_locale(asked, _BY_TAG, sep="-", aliases={})
+        g.locale = _BY_TAG[found.lower()] if found else DEFAULT
+    return cast(Locale, g.locale)
+
+
+def money(value: int, currency: str) -> str:
+    """Minor units as people write them: $1,234.50; a real minus sign for credits."""
+    return _written(to_major(value, currency), exponent_of(currency), currency)
+
+
+def amount(value: int, currency: str) -> str:
+    """Minor units without the currency's sign, for columns that name the currency in their head."""
+    return _written(to_major(value, currency), exponent_of(currency))
+
+
+def quantity(value: Decimal | int | str) -> str:
+    """A quantity with all its digits and grouped thousands."""
+    number = Decimal(plain(Decimal(value)))
+    return _written(number, _decimals(number))
+
+
+def unit_amount(value: Decimal | str, currency: str) -> str:
+    """A unit price with all its digits, at least the currency's: $0.0000008."""
+    number = Decimal(plain(Decimal(value)))
+    return _written(number, max(_decimals(number), exponent_of(currency)), currency)
+
+
+def compact(value: Decimal) -> str:
+    """A large number in short, for the axis of a chart: 2.5M. Some locales shorten from a million only."""
+    text = str(format_compact_decimal(value, locale=current_locale(), fraction_digits=2))
+    return quantity(value) if text.isdigit() else text
+
+
+def _decimals(number: Decimal) -> int:
+    return -int(number.as_tuple().exponent)
+
+
+def _written(number: Decimal, decimals: int, currency: str | None = None) -> str:
+    """A number with so many decimals in the pattern of the locale; none of its digits is rounded away.
+
+    The decimals are ours, because Babel knows those in use (RSD 0), not those of ISO 4217 (RSD 2).
+    """
+    locale = current_locale()
+    pattern = copy(locale.decimal_formats[None] if currency is None else locale.currency_formats["standard"])
+    pattern.frac_prec = (decimals, decimals)
+    with localcontext(EXACT):
+        text: str = pattern.apply(number, locale, currency=currency, currency_digits=False)
+    # A code that stands for a missing sign keeps a space from the number. Source: CLDR, currencySpacing.
+    return _LETTER_BEFORE_DIGIT.sub("\u00a0", text.replace("-", MINUS))
+
+
+def moment(value: datetime) -> str:
+    """A moment with its zone said: 22 Nov 2026, 14:32 UTC."""
+    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def day(value: date) -> str:
+    """A day: 22 Nov 2026."""
+    return f"{value:%-d %b %Y}"
+
+
+def days(first: date, last: date) -> str:
+    """A period as people write it, both ends included: 1\u201330 Nov 2026, UTC."""
+    if (first.year, first.month) == (last.year, last.month):
+        text = f"{first.day}\u2013{day(last)}" if first != last else day(last)
+    else:
+        text = f"{day(first)} \u2013 {day(last)}"
+    return f"{text}, UTC"
+
+
+def month_name(value: date) -> str:
+    """A month by its first day: November 2026."""
+    return f"{value:%B %Y}"
+
+
+FILTERS = {each.__name__: each for each in (money, amount, quantity, unit_amount, moment, day, days, month_name)}
