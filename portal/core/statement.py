@@ -290,25 +290,23 @@ def _add_tax(
     for percent in sorted(set(percents)):
         of_rate = [each for each, its_percent in zip(taxed, percents, strict=True) if its_percent == percent]
         rows.append(TaxRow(percent, sum(each.net for each in of_rate), sum(each.tax for each in of_rate)))
-    if terms.inclusive:
-        # Only `sum_by_net` can move the sum, by less than a minor unit a line; so the lines still add up to the total.
-        moved = sum(each.gross for each in taxed) - sum(amounts)
-        added = (
-            [_line_of(LineKind.TAX, "Rounding of the tax that is included", moved, currency, charged)] if moved else []
+    added = [
+        _line_of(
+            LineKind.TAX,
+            f"Tax {plain(row.percent)}%",
+            row.tax,
+            currency,
+            charged,
+            derivation={"percent": plain(row.percent), "net": row.net, "rounding": terms.rounding.value},
         )
-    else:
-        added = [
-            _line_of(
-                LineKind.TAX,
-                f"Tax {plain(row.percent)}%",
-                row.tax,
-                currency,
-                charged,
-                derivation={"percent": plain(row.percent), "net": row.net, "rounding": terms.rounding.value},
-            )
-            for row in rows
-            if row.tax
-        ]
+        for row in rows
+        if row.tax and not terms.inclusive
+    ]
+    # Keeping the net of prices with tax, or the gross of prices without it, moves the others by less than a minor
+    # unit a line; so the lines still add up to the total.
+    moved = sum(each.gross if terms.inclusive else each.net for each in taxed) - sum(amounts)
+    if moved:
+        added.append(_line_of(LineKind.TAX, "Rounding by the tax", moved, currency, charged))
     with_tax = [replace(line, tax=each.tax) for line, each in zip(charged, taxed, strict=True)]
     return with_tax, tuple(row for row in rows if row.percent), added
 

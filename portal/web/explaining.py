@@ -212,7 +212,7 @@ _ROUNDING = {
 def _tax(line: ShownLine, currency: str) -> Explanation:
     derivation = line.derivation
     if "percent" not in derivation:
-        sentence = "Tax is taken out of all prices together; this makes the lines add up to the total."
+        sentence = "Tax was rounded over all lines together; this makes the lines add up to the total."
         return Explanation(sentence, (), (), to_major(line.amount, currency))
     net, rate = to_major(derivation["net"], currency), Decimal(derivation["percent"])
     facts = (("Of", unit_amount(net, currency)), ("Rate", percent(rate)))
