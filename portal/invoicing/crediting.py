@@ -16,6 +16,7 @@ from portal.core.periods import Month, midnight
 from portal.infra import audit
 from portal.infra.db import db
 from portal.invoicing.models import CreditEntry, CreditGrant, Invoice
+from portal.organizations.locking import lock_organization
 
 GrantKind = Literal["promotional", "prepaid"]
 
@@ -70,7 +71,8 @@ def grant_credit(
 
 def withdraw_credit(grant_id: int, *, reason: str) -> int:
     """Take back what is left of a grant; returns how much that was. Idempotent: nothing is left the second time."""
-    grant = db.session.get_one(CreditGrant, grant_id, with_for_update=True)
+    grant = db.session.get_one(CreditGrant, grant_id)
+    lock_organization(grant.organization_id)
     left = db.session.scalar(select(func.sum(CreditEntry.amount)).where(CreditEntry.credit_grant_id == grant.id)) or 0
     if left > 0:
         _move(grant.id, grant.organization_id, -int(left), f"withdrawn: {reason}")

@@ -8,7 +8,7 @@ beyond the frozen quantities is late usage.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, text
 
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
 from portal.core.keys import content_hash
@@ -23,7 +23,7 @@ from portal.invoicing.models import BalanceEntry, BilledUsage, Invoice, InvoiceI
 from portal.invoicing.numbering import next_number
 from portal.invoicing.queries import items_of, lock_invoice
 from portal.invoicing.trail import record_change
-from portal.organizations.models import Organization
+from portal.organizations.locking import lock_organization
 
 FINISH = "finish_finalizing"
 SYNC = "sync_invoice"
@@ -57,7 +57,7 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
             f"{invoice.month} is not over: it can be finalized from {invoice.month.next.first_day}, 00:00 UTC."
         )
     # Two invoices of one organization must not spend the same balance or credit, nor its agreement change meanwhile.
-    db.session.execute(select(Organization.id).where(Organization.id == invoice.organization_id).with_for_update())
+    lock_organization(invoice.organization_id)
     db.session.execute(
         _FREEZE,
         {

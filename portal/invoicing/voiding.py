@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
-
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra import outbox
@@ -13,7 +11,7 @@ from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.queries import lock_invoice, open_draft
 from portal.invoicing.trail import record_change
-from portal.organizations.models import Organization
+from portal.organizations.locking import lock_organization
 
 VOID_AT_STRIPE = "void_at_stripe"
 
@@ -34,7 +32,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
         raise InvalidTransition(f"Invoice {invoice.number} is paid; a paid invoice is credited, not voided.")
     given_back = invoice.balance_applied + min(invoice.total, 0)
     if given_back < 0:
-        db.session.execute(select(Organization.id).where(Organization.id == invoice.organization_id).with_for_update())
+        lock_organization(invoice.organization_id)
         if balance_of(invoice.organization_id) + given_back < 0:
             raise InvalidTransition(
                 f"The credit of invoice {invoice.number} has been used on a later invoice; void that one first."

@@ -33,6 +33,20 @@ class Story(StrEnum):
     PAYS_LATE = "pays late"
 
 
+class Agreement(StrEnum):
+    """What an organization has agreed besides its plans; seeding/agreements.py says what each means."""
+
+    PLAIN = "plain"
+    COUPON = "a coupon"
+    PROMOTIONAL_CREDIT = "promotional credit"
+    PREPAID_CREDIT = "prepaid credit"
+    MORE_SEATS = "more seats since last month"
+    RESERVATION = "a reservation"
+    COMMITMENT = "a minimum commitment"
+    TAXED = "tax is added"
+    REVERSE_CHARGE = "reverse charge"
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
     """One organization of the demo; `scale` is roughly its monthly bill in dollars."""
@@ -50,6 +64,7 @@ class Customer:
     address: str = "2 Sample Road, Springfield"
     tax_id: str | None = None
     in_review: bool = False
+    agreement: Agreement = Agreement.PLAIN
 
 
 CUSTOMERS = (
@@ -73,9 +88,23 @@ CUSTOMERS = (
         in_review=True,
     ),
     Customer("brightside-bakery", "Brightside Bakery", Shape.STEADY, 60, ("shop",), story=Story.PAYMENT_FAILED),
-    Customer("cloudberry-games", "Cloudberry Games", Shape.SPIKY, 750, ("lobby", "match", "stats"), in_review=True),
     Customer(
-        "dandelion-data", "Dandelion Data", Shape.GROWING, 480, ("ingest", "query"), plans={"support_standard": 1}
+        "cloudberry-games",
+        "Cloudberry Games",
+        Shape.SPIKY,
+        750,
+        ("lobby", "match", "stats"),
+        in_review=True,
+        agreement=Agreement.RESERVATION,
+    ),
+    Customer(
+        "dandelion-data",
+        "Dandelion Data",
+        Shape.GROWING,
+        480,
+        ("ingest", "query"),
+        plans={"support_standard": 1},
+        agreement=Agreement.COMMITMENT,
     ),
     Customer(
         "evergreen-analytics",
@@ -85,6 +114,7 @@ CUSTOMERS = (
         ("events", "warehouse", "dash"),
         plans={"support_premium": 1, "dedicated_ipv4": 4},
         in_review=True,
+        agreement=Agreement.MORE_SEATS,
     ),
     Customer("foxglove-films", "Foxglove Films", Shape.IDLE, 0, ("archive",), plans={"dedicated_ipv4": 1}),
     Customer("ginkgo-gardens", "Ginkgo Gardens", Shape.BRAND_NEW, 40, ("garden",)),
@@ -98,6 +128,7 @@ CUSTOMERS = (
         plans={"support_standard": 1},
         address="3-1 Mihon-cho, Chiyoda, Tokyo",
         in_review=True,
+        agreement=Agreement.TAXED,
     ),
     Customer(
         "isarblick",
@@ -110,8 +141,11 @@ CUSTOMERS = (
         address="Musterweg 5, 80000 München",
         tax_id="DE000000000",
         in_review=True,
+        agreement=Agreement.REVERSE_CHARGE,
     ),
-    Customer("juniper-journal", "Juniper Journal", Shape.STEADY, 25, ("blog",), in_review=True),
+    Customer(
+        "juniper-journal", "Juniper Journal", Shape.STEADY, 25, ("blog",), in_review=True, agreement=Agreement.COUPON
+    ),
     Customer("kestrel-kites", "Kestrel Kites", Shape.STEADY, 90, ("kites",), story=Story.HAS_CREDIT),
     Customer(
         "lighthouse-labs",
@@ -122,8 +156,17 @@ CUSTOMERS = (
         story=Story.ONE_VOID,
         plans={"support_standard": 1},
         in_review=True,
+        agreement=Agreement.PREPAID_CREDIT,
     ),
-    Customer("marmalade-music", "Marmalade Music", Shape.SPIKY, 180, ("player", "studio"), story=Story.PAYS_LATE),
+    Customer(
+        "marmalade-music",
+        "Marmalade Music",
+        Shape.SPIKY,
+        180,
+        ("player", "studio"),
+        story=Story.PAYS_LATE,
+        agreement=Agreement.PROMOTIONAL_CREDIT,
+    ),
 )
 # Roles of the first customer's people, so that every role can be tried.
 ROLES = ("owner", "billing", "developer", "viewer")

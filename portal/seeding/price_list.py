@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from portal.catalog.publishing import ensure_meter, ensure_plan, publish_price
 from portal.core.exact import plain
+from portal.core.subscriptions import Interval
 
 LISTED_FROM = date(2020, 1, 1)
 EGRESS_RISE = date(2026, 9, 15)
@@ -41,17 +42,45 @@ EGRESS = {
     "apac_sa": ("Egress · Asia Pacific, Oceania, South America", "0.04", "30"),
     "africa_india": ("Egress · Africa and India", "0.12", "10"),
 }
+
+
+class ListedPlan(NamedTuple):
+    """A plan of the price list; `more` is what its price says besides the fee."""
+
+    name: str
+    product: str
+    unit: str
+    fee: str
+    interval: Interval = Interval.MONTH
+    credit_meters: tuple[str, ...] = ()
+    more: dict[str, str] = {}
+
+
 PLANS = {
-    "support_standard": ("Support · Standard", "month", "29"),
-    "support_premium": ("Support · Premium", "month", "199"),
-    "dedicated_ipv4": ("Dedicated IPv4 address", "address-month", "2"),
+    "support_standard": ListedPlan("Support · Standard", "Support", "month", "29"),
+    "support_premium": ListedPlan("Support · Premium", "Support", "month", "199"),
+    "dedicated_ipv4": ListedPlan("Dedicated IPv4 address", "Network", "address-month", "2"),
+    "reserved_machines": ListedPlan(
+        "Reserved machines", "Compute", "year", "36", Interval.YEAR, ("machine_seconds",), {"monthly_credit": "5"}
+    ),
+    "committed_spend": ListedPlan("Committed spend", "Support", "month", "0", more={"commitment": "600"}),
 }
 
 
 def publish_price_list() -> None:
     """Publish meters, plans and prices in all currencies. Idempotent."""
     meters = {each.code: ensure_meter(each.code, **_fields(each)) for each in METERS}
-    plans = {code: ensure_plan(code, name=name, unit=unit) for code, (name, unit, _) in PLANS.items()}
+    plans = {
+        code: ensure_plan(
+            code,
+            name=plan.name,
+            product=plan.product,
+            unit=plan.unit,
+            interval=plan.interval,
+            credit_meters=plan.credit_meters,
+        )
+        for code, plan in PLANS.items()
+    }
     for currency, factor in CURRENCIES.items():
 
         def publish(name: str, terms: dict[str, Any], since: date = LISTED_FROM, **place: Any) -> None:
@@ -70,8 +99,10 @@ def publish_price_list() -> None:
         snapshots = _per_unit("0.0001111111", factor, free="7200")
         publish("Volume snapshots (first 10 GB free)", snapshots, meter=meters["snapshot_gb_hours"])
         publish("Certificates (first 10 free)", _certificates(factor), meter=meters["certificates"])
-        for code, (name, _, unit_amount) in PLANS.items():
-            publish(name, {"model": "flat_fee", "unit_amount": _scaled(unit_amount, factor)}, plan=plans[code])
+        for code, listed in PLANS.items():
+            more = {name: _scaled(amount, factor) for name, amount in listed.more.items()}
+            fee = {"model": "flat_fee", "unit_amount": _scaled(listed.fee, factor), **more}
+            publish(listed.name, fee, plan=plans[code])
 
 
 def _fields(meter: ListedMeter) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func, select
 
 from portal import billing_cycle
-from portal.catalog.models import Meter, Plan, Subscription
+from portal.catalog.models import Meter
 from portal.catalog.queries import meters_by_code
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState
@@ -25,7 +25,7 @@ from portal.invoicing.queries import items_of
 from portal.organizations.models import Organization
 from portal.organizations.registering import ensure_organization
 from portal.payments.syncing import stripe_lines
-from portal.seeding import history, people
+from portal.seeding import agreements, history, people
 from portal.seeding.cast import CUSTOMERS, PASSWORD, STAFF, Customer, Shape, more_customers
 from portal.seeding.price_list import publish_price_list
 from portal.seeding.usage_stream import events_of, slots
@@ -80,6 +80,7 @@ def _register(customers: list[Customer], now: datetime, progress: Progress) -> d
     task = progress.add_task("Catalog and customers", total=len(customers))
     with transaction():
         publish_price_list()
+        agreements.make_coupons()
         people.add_staff()
     organizations = {}
     for customer in customers:
@@ -95,28 +96,12 @@ def _register(customers: list[Customer], now: datetime, progress: Progress) -> d
                 stripe_customer_id=customer.stripe_customer_id or _stripe_id("cus_seed", customer.slug),
                 created_at=midnight(_since(customer, now)),
             )
-            _subscribe(customer, organization, now)
+            agreements.agree(customer, organization, _first_month(customer, now), now=now)
             if customer in CUSTOMERS:
                 people.add_people(customer, organization)
         organizations[customer.slug] = organization
         progress.advance(task)
     return organizations
-
-
-def _subscribe(customer: Customer, organization: Organization, now: datetime) -> None:
-    if db.session.scalar(select(Subscription.id).where(Subscription.organization_id == organization.id).limit(1)):
-        return
-    plans = {plan.code: plan for plan in db.session.scalars(select(Plan))}
-    db.session.add_all(
-        Subscription(
-            organization_id=organization.id,
-            plan_id=plans[code].id,
-            quantity=quantity,
-            started_at=midnight(_first_month(customer, now).first_day),
-            anchor_at=midnight(_first_month(customer, now).first_day),
-        )
-        for code, quantity in customer.plans.items()
-    )
 
 
 def _first_month(customer: Customer, now: datetime) -> Month:
