@@ -12,9 +12,15 @@ from flask.cli import AppGroup, with_appcontext
 from rich.console import Console
 from rich.table import Table
 
+from portal.catalog_commands import catalog_group
 from portal.config import VARIABLES, settings_from_env
+from portal.coupon_commands import coupons_group
+from portal.credit_commands import credits_group
 from portal.infra.db import transaction
 from portal.operator import as_operator
+from portal.price_commands import price_group
+from portal.subscription_commands import subscriptions_group
+from portal.tax_commands import tax_group
 from portal.usage_commands import usage_group
 
 console = Console()
@@ -22,7 +28,24 @@ console = Console()
 
 def register(app: Flask) -> None:
     """Add all commands to the application."""
-    for command in (seed_demo, worker, clock, outbox_group, usage_group, billing, stripe, config, users, keys):
+    for command in (
+        seed_demo,
+        worker,
+        clock,
+        outbox_group,
+        usage_group,
+        catalog_group,
+        price_group,
+        subscriptions_group,
+        coupons_group,
+        credits_group,
+        tax_group,
+        billing,
+        stripe,
+        config,
+        users,
+        keys,
+    ):
         app.cli.add_command(command)
     app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, or_, select
 
@@ -15,11 +16,12 @@ from portal.infra.db import db
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version's terms and the day from which they hold."""
+    """One version's terms, also as they are stored, and the day from which they hold."""
 
     id: int
     valid_from: date
     terms: Terms
+    document: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def pricebook_for(organization_id: int, currency: str, contracts: Iterable[Contr
     for price, version, code, unit, product in rows:
         prices[price.id] = (price, code, unit, product)
         versions.setdefault(price.id, []).append(
-            Version(version.id, version.valid_from, terms_from_json(version.terms))
+            Version(version.id, version.valid_from, terms_from_json(version.terms), version.terms)
         )
     listed = [
         ListedPrice(

@@ -238,6 +238,8 @@ def _used(taken_off: Sequence[Line]) -> dict[int, int]:
 
 def _take_off(charged: Sequence[Line], reductions: Sequence[Reduction], currency: str) -> tuple[list[Line], list[Line]]:
     """The charged lines with what they lose, and one line for every reduction that takes something off."""
+    if not reductions:
+        return list(charged), []
     discounts, credited = [0] * len(charged), [0] * len(charged)
     taken_off = []
     for kind in _TAKEN_OFF:
@@ -284,6 +286,8 @@ def _add_tax(
 ) -> tuple[list[Line], tuple[TaxRow, ...], list[Line]]:
     """The charged lines with their tax, the sums by rate, and the lines that add the tax to the total."""
     percents = [terms.percent_of(line.product) for line in charged]
+    if not any(percents):
+        return list(charged), (), []
     amounts = [line.amount - line.discount - line.credited for line in charged]
     taxed = tax_lines(amounts, percents, rounding=terms.rounding, inclusive=terms.inclusive)
     rows = []

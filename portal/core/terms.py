@@ -4,9 +4,10 @@ Amounts are in the currency's major unit. Tier bounds are lower exclusive, upper
 precision: 99.5 belongs to a tier.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +17,7 @@ from portal.core.exact import ZERO, exactly, plain
 # With these, a price times a quantity (26 and 12 digits) times a discount stays within exact.EXACT.
 WHOLE_DIGITS, DECIMALS = 26, 60
 _HUNDRED = Decimal(100)
+_WRITTEN = re.compile(r"[+-]?[0-9]{1,99}(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
 
 
 class Model(StrEnum):
@@ -122,7 +124,7 @@ def terms_from_json(document: Mapping[str, Any]) -> Terms:
         tiers=_tiers(document.get("tiers", ()), model) if "tiers" in _FIELDS[model] else (),
         package_size=number("package_size", Decimal(1)),
         free_quantity=number("free_quantity"),
-        zero_usage_charges_first_flat=document.get("zero_usage_charges_first_flat", False) is True,
+        zero_usage_charges_first_flat=_flag(document.get("zero_usage_charges_first_flat", False)),
         fee_per_event=number("fee_per_event"),
         free_events=_count(number("free_events"), "free_events"),
         event_minimum=number("event_minimum"),
@@ -213,13 +215,19 @@ def _tier(document: Any, where: str, model: Model) -> Tier:
     )
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("zero_usage_charges_first_flat is true or false.", field="zero_usage_charges_first_flat")
+    return value
+
+
 def _number(value: Any, field: str) -> Decimal:
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         raise InvalidInput(f"{field} is written as a string of digits.", field=field)
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput(f"“{value}” is not a number.", field=field) from None
+    # Decimal would also read 1_000, a number with spaces around it, and other scripts' digits.
+    if isinstance(value, str) and not _WRITTEN.fullmatch(value):
+        raise InvalidInput(f"“{value}” is not a number.", field=field)
+    number = Decimal(value)
     if not number.is_finite() or number < 0:
         raise InvalidInput(f"{field} is a number of zero or more, not “{value}”.", field=field)
     if number.adjusted() >= WHOLE_DIGITS or int(number.as_tuple().exponent) < -DECIMALS:

@@ -18,6 +18,7 @@ from portal.infra.db import db
 from portal.invoicing.models import CreditEntry, CreditGrant, Invoice
 from portal.organizations.locking import lock_organization
 
+_LAST_DAY = date(2199, 12, 31)
 GrantKind = Literal["promotional", "prepaid"]
 
 
@@ -43,8 +44,8 @@ def grant_credit(
         raise InvalidInput("Name the credit; the invoice shows it.", field="name")
     if not reason.strip():
         raise InvalidInput("A credit needs a reason, for the audit log.", field="reason")
-    if expires_on is not None and expires_on < today:
-        raise InvalidInput(f"The credit would have expired on {expires_on} already.", field="expires_on")
+    if expires_on is not None and not today <= expires_on < _LAST_DAY:
+        raise InvalidInput(f"The last day lies between today and {_LAST_DAY}, not {expires_on}.", field="expires_on")
     grant = CreditGrant(
         organization_id=organization_id,
         kind=kind,

@@ -15,7 +15,7 @@ from portal.core.commitments import true_up_of
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import exponent_of, round_fraction, to_major
 from portal.core.periods import Month
-from portal.core.pricing import Charge, charge, steps_to_json, terms_to_json
+from portal.core.pricing import Charge, charge, steps_to_json
 from portal.core.statement import Line, LineKind, Reduction
 from portal.core.subscriptions import FeePart, Period, Phase
 from portal.infra.db import db
@@ -138,7 +138,7 @@ class _Fee:
             derivation={
                 "price": self._plan.name,
                 "valid_from": self._version.valid_from.isoformat(),
-                "terms": terms_to_json(terms),
+                "terms": self._version.document,
                 "interval": part.phase.interval.value,
                 "period": [part.period.start.isoformat(), part.period.end.isoformat()],
                 "share": str(part.share),

@@ -9,7 +9,7 @@ from portal.catalog.pricebook import ListedPrice, Pricebook, Version
 from portal.core.exact import ZERO, exactly, plain
 from portal.core.money import round_to_minor
 from portal.core.periods import Month
-from portal.core.pricing import Charge, Step, charge, steps_to_json, terms_to_json
+from portal.core.pricing import Charge, Step, charge, steps_to_json
 from portal.core.statement import Line, LineKind
 from portal.usage.queries import SeriesQuantity
 
@@ -98,7 +98,7 @@ class _Pool:
             derivation={
                 "price": self.price.name,
                 "valid_from": self.version.valid_from.isoformat(),
-                "terms": terms_to_json(terms),
+                "terms": self.version.document,
                 "already": plain(reached.quantity),
                 "events": self.events,
                 "steps": steps_to_json(result),

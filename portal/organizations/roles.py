@@ -9,6 +9,10 @@ class Permission(StrEnum):
     VIEW_USAGE = "view usage"
     VIEW_INVOICES = "view invoices"
     VIEW_ORGANIZATIONS = "view organizations"
+    VIEW_CATALOG = "view the catalog"
+    PUBLISH_PRICES = "publish prices"
+    MANAGE_SUBSCRIPTIONS = "manage subscriptions"
+    MANAGE_CREDITS = "manage credits, coupons and taxes"
     MANAGE_ITEMS = "manage one-off items"
     FINALIZE_INVOICES = "finalize invoices"
     VOID_INVOICES = "void invoices"
@@ -21,9 +25,11 @@ CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
     "developer": frozenset({Permission.VIEW_USAGE}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
-_SUPPORT = frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS})
-_OPERATIONS = _SUPPORT | {Permission.MANAGE_ITEMS, Permission.REPAIR_SYNC}
-_FINANCE = _OPERATIONS | {Permission.FINALIZE_INVOICES, Permission.VOID_INVOICES}
+_SUPPORT = frozenset(
+    {Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS, Permission.VIEW_CATALOG}
+)
+_OPERATIONS = _SUPPORT | {Permission.MANAGE_ITEMS, Permission.MANAGE_SUBSCRIPTIONS, Permission.REPAIR_SYNC}
+_FINANCE = _OPERATIONS | {Permission.FINALIZE_INVOICES, Permission.VOID_INVOICES, Permission.MANAGE_CREDITS}
 STAFF_ROLES: dict[str, frozenset[Permission]] = {
     "support": _SUPPORT,
     "billing_operations": _OPERATIONS,

@@ -3,11 +3,11 @@
 What the tests of a single module say already (parts add up, splits of a tax, reversals) is not repeated here.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,10 +25,12 @@ D = Decimal
 START, END = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
 OCTOBER = Period(START, END)
 TIERED = (Model.GRADUATED, Model.VOLUME, Model.GRADUATED_PERCENTAGE)
-AMOUNTS = st.decimals(0, 1000, places=9)
-LIMITS = st.decimals(0, 5000, places=2)
+AMOUNTS = st.decimals(0, 9, places=9)
+LIMITS = st.integers(0, 2000).map(Decimal)
 # Tier bounds and allowances come from the same few numbers, so that quantities often lie on one to the digit.
-QUANTITIES = st.one_of(st.sampled_from([D(0), D(5), D(10), D("99.5"), D(100)]), st.decimals(0, 300, places=12))
+QUANTITIES = st.one_of(
+    st.sampled_from([D(0), D(5), D("94.5"), D(95), D("99.5"), D(100)]), st.decimals(0, 300, places=12)
+)
 SEGMENTS = st.lists(QUANTITIES, min_size=1, max_size=5)
 MOMENTS = st.timedeltas(timedelta(0), END - START).map(lambda passed: START + passed)
 MANY_MOMENTS = st.lists(MOMENTS, max_size=5).map(sorted)
@@ -38,23 +40,22 @@ MANY_MOMENTS = st.lists(MOMENTS, max_size=5).map(sorted)
 def limits(draw: st.DrawFn) -> dict[str, Decimal | None]:
     low, high = sorted([draw(LIMITS), draw(LIMITS)])
     return {
-        "discount_percent": draw(st.sampled_from([D(0), D("12.5"), D(100)])),
+        "discount_percent": draw(st.sampled_from([D(0), D("12.5")])),
         "minimum": draw(st.sampled_from([D(0), low])),
         "maximum": draw(st.sampled_from([None, high])),
     }
 
 
 @st.composite
-def prices(draw: st.DrawFn, models: Sequence[Model] = tuple(Model)) -> Terms:
-    """Any price whose parts are set in any combination."""
-    model = draw(st.sampled_from(models))
+def prices(draw: st.DrawFn, model: Model) -> Terms:
+    """A price of this model whose other parts are set in any combination."""
     common = draw(limits())
     common["free_quantity"] = draw(st.sampled_from([D(0), D(5), D("99.5")])) if model is not Model.FLAT_FEE else D(0)
     if model in TIERED:
-        bounds = sorted(draw(st.sets(st.sampled_from([D(5), D("94.5"), D(95), D(100)]), max_size=3)))
+        bounds = sorted(draw(st.sets(st.sampled_from([D(5), D("94.5"), D(95), D(100)]), min_size=1, max_size=3)))
         tiers = tuple(Tier(bound, draw(AMOUNTS), draw(AMOUNTS)) for bound in [*bounds, None])
         return Terms(model, tiers=tiers, zero_usage_charges_first_flat=draw(st.booleans()), **common)
-    size = draw(st.decimals("0.9", 100, places=1))
+    size = draw(st.sampled_from([D(1), D("2.5"), D("33.3"), D(95)]))
     return Terms(model, unit_amount=draw(AMOUNTS), package_size=size, **common)
 
 
@@ -73,9 +74,11 @@ def percentages(draw: st.DrawFn) -> Terms:
     )
 
 
-@given(prices(), SEGMENTS)
+@pytest.mark.parametrize("model", Model)
+@given(data=st.data(), segments=SEGMENTS)
 @exactly
-def test_after_every_segment_a_period_has_cost_what_the_rules_say(terms, segments):
+def test_after_every_segment_a_period_has_cost_what_the_rules_say(model, data, segments):
+    terms = data.draw(prices(model))
     whole, reached, billed = sum(segments, D(0)), D(0), D(0)
     if terms.zero_usage_charges_first_flat and whole <= terms.free_quantity and segments[0] == 0:
         # While nothing was used, a second segment looks like the first and takes the flat amount again.
@@ -110,7 +113,7 @@ def test_after_every_segment_of_events_a_percentage_has_cost_what_the_rules_say(
         assert Fraction(billed) == reference.price_of_events(terms, [Fraction(event) for event in before], ended=ends)
 
 
-@given(prices([model for model in Model if model is not Model.VOLUME]), QUANTITIES, QUANTITIES)
+@given(st.sampled_from([model for model in Model if model is not Model.VOLUME]).flatmap(prices), QUANTITIES, QUANTITIES)
 def test_more_usage_never_costs_less_but_under_a_volume_price(terms, one, other):
     low, high = sorted([one, other])
     if low == 0 and terms.zero_usage_charges_first_flat:  # a flat amount that no usage costs may go with the first unit
@@ -144,14 +147,14 @@ def test_one_rounding_rule_holds_everywhere(amount):
     assert round_half_away(amount) == reference.rounded(amount)
 
 
-LINES = st.lists(st.integers(-(10**4), 10**5), max_size=6)
-INDEXES = st.one_of(st.none(), st.frozensets(st.integers(0, 5), max_size=4))
+LINES = st.lists(st.integers(-100, 10**5), max_size=4)
+INDEXES = st.one_of(st.none(), st.frozensets(st.integers(0, 3)))
 COUPONS = st.lists(
     st.one_of(
         st.builds(Coupon, percent=st.decimals(0, 100, places=3), lines=INDEXES),
         st.builds(Coupon, fixed=st.integers(0, 10**5), lines=INDEXES),
     ),
-    max_size=4,
+    max_size=5,
 )
 
 

@@ -1,14 +1,21 @@
 """One organization's transaction sees that organization's rows, whatever a query forgets."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from portal.catalog.coupons import create_coupon, redeem
+from portal.catalog.models import Subscription
+from portal.catalog.subscribing import change_subscription
+from portal.catalog.tax_rates import add_tax_rate
 from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
+from portal.invoicing.crediting import grant_credit
 from portal.organizations.api_keys import create_key
+from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
 from tests.factories import (
     MONTH,
@@ -67,7 +74,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         owner_connection, "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         " AND NOT relrowsecurity",
     )}  # fmt: skip
-    shared = {"meters", "plans", "alembic_version"}
+    shared = {"products", "meters", "plans", "coupons", "alembic_version"}
     assert everything >= WITHOUT_POLICIES
     for table in everything - shared:
         for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
@@ -75,7 +82,14 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
             assert may == [(False,)], f"a tenant may {right} {table}"
 
 
-@pytest.mark.parametrize("table", ["meters", "plans", "price_versions", "prices", "organizations", "invoices"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        *("products", "meters", "plans", "price_versions", "prices", "organizations", "invoices"),
+        *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
+        *("credit_grants", "credit_entries"),
+    ],
+)
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
     for right in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
         may = rows(owner_connection, "SELECT has_table_privilege(%s, %s, %s)", TENANT_ROLE, table, right)
@@ -164,12 +178,16 @@ def two_organizations(app, clean_database) -> dict[str, int]:
     with acting(app):
         meter, plan = make_meter(), make_plan()
         make_price(meter)
+        with transaction():
+            add_tax_rate(Decimal(0), valid_from=date(2026, 1, 1), open_from=None)
+            create_coupon("HALF", name="Half", percent=Decimal(50))
         ids = {}
         for slug in ("acme", "umbrella"):
             organization = make_organization(slug)
             ids[slug] = organization.id
             make_price(meter, "0.005", organization_id=organization.id, name=f"Own price of {slug}")
-            subscribe(organization, plan, datetime(2026, 9, 1, tzinfo=UTC))
+            subscription = subscribe(organization, plan, datetime(2026, 9, 1, tzinfo=UTC))
+            _agree(organization, subscription)
             use(organization, meter, 5000, region="ams")
             with transaction():
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
@@ -193,6 +211,19 @@ def two_organizations(app, clean_database) -> dict[str, int]:
     return ids
 
 
+def _agree(organization: Organization, subscription: Subscription) -> None:
+    """A change, a coupon, credit and a tax rate of its own, all from a month that is not billed here."""
+    later = MONTH.plus(3)
+    now = later.start
+    with transaction():
+        change_subscription(subscription.id, quantity=2, at=now, now=now, open_from=None)
+        redeem(organization, "HALF", first_month=later, today=later.first_day, open_from=None)
+        add_tax_rate(Decimal(1), valid_from=later.first_day, organization_id=organization.id, open_from=None)
+        grant_credit(
+            organization.id, kind="prepaid", name="Top-up", amount=100, reason="paid", by="Ada", today=later.first_day
+        )
+
+
 def tenant_tables(connection: psycopg.Connection) -> list[str]:
     return sorted(tables_with(connection, "organization_id") - WITHOUT_POLICIES)
 
@@ -213,9 +244,9 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 visible = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
             assert set(visible) - {None} == {mine}, table
             assert visible.count(mine) == everybody.count(mine), table
-            assert table == "prices" or None not in visible
+            assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 12
+    assert seen == 2 * 17
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):
@@ -260,7 +291,7 @@ def test_a_tenant_cannot_take_another_role_within_its_transaction_by_leaving_it(
 
 def test_no_role_can_change_what_is_only_added(app, two_organizations):
     for scope in (Scope(SYSTEM_ROLE), Scope(STAFF_ROLE), tenant(two_organizations["acme"])):
-        for table in ("audit_entries", "balance_entries", "price_versions"):
+        for table in ("audit_entries", "balance_entries", "price_versions", "credit_entries", "tax_rates"):
             for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET id = id"):
                 with acting(app, scope), pytest.raises(DBAPIError, match="permission denied|only added"):
                     sql(statement)

@@ -1,0 +1,24 @@
+"""The lock under which an organization's agreement changes and its invoices are finalized, one after the other."""
+
+from sqlalchemy import select
+
+from portal.core.errors import NotFound
+from portal.infra.db import db
+from portal.organizations.models import Organization
+
+
+def lock_organization(organization_id: int) -> Organization:
+    """The organization, fresh from the database and locked until the transaction ends. Raises NotFound.
+
+    Whoever asks what is billed already (invoicing.queries.open_from) and then changes the agreement takes this lock
+    before asking, or an invoice could become final in between.
+    """
+    organization: Organization | None = db.session.scalar(
+        select(Organization)
+        .where(Organization.id == organization_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if organization is None:
+        raise NotFound("There is no such organization.")
+    return organization
