@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from portal.catalog.locking import lock_prices
 from portal.catalog.tax_rates import add_tax_rate, product_named, tax_rates_for
 from portal.core.exact import plain
 from portal.core.taxes import TaxRounding, TaxTreatment
@@ -32,6 +33,7 @@ tax_group = AppGroup("tax", help="Tax rates, and how organizations are taxed.")
 def rate(percent: Decimal, valid_from: date, organization: str | None, product: str | None) -> None:
     """Add a tax rate from a day on. Safe to run twice."""
     with transaction():
+        lock_prices()
         organization_id = locked_organization(organization).id if organization else None
         made = add_tax_rate(
             percent,

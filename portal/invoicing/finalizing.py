@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, text
 
+from portal.catalog.locking import hold_prices
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
 from portal.core.keys import content_hash
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
@@ -56,8 +57,10 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
         raise NotReady(
             f"{invoice.month} is not over: it can be finalized from {invoice.month.next.first_day}, 00:00 UTC."
         )
-    # Two invoices of one organization must not spend the same balance or credit, nor its agreement change meanwhile.
+    # Two invoices of one organization must not spend the same balance or credit; nor may what it agreed to, or what
+    # everything costs, change meanwhile.
     lock_organization(invoice.organization_id)
+    hold_prices()
     db.session.execute(
         _FREEZE,
         {
