@@ -18,6 +18,7 @@ PROTECTED = {
     "credit_entries": OWN_ROW,
     "tax_rates": f"organization_id IS NULL OR {OWN_ROW}",
 }
+CURRENCY_OF_ORGANIZATION = ("invoices", "prices")
 APPEND_ONLY = ("credit_entries", "tax_rates")
 
 
@@ -153,6 +154,11 @@ def upgrade() -> None:
 
 
 def _let_invoices_hold_them() -> None:
+    op.create_unique_constraint(op.f("uq_organizations_id_currency"), "organizations", ["id", "currency"])
+    for table in CURRENCY_OF_ORGANIZATION:
+        name = op.f(f"fk_{table}_organization_id_currency")
+        op.create_foreign_key(name, table, "organizations", ["organization_id", "currency"], ["id", "currency"])
+        op.drop_constraint(op.f(f"fk_{table}_organization_id"), table)
     op.add_column("organizations", sa.Column("tax_treatment", sa.Text(), server_default="standard", nullable=False))
     op.add_column("organizations", sa.Column("tax_rounding", sa.Text(), server_default="sum_by_net", nullable=False))
     op.add_column(
@@ -204,5 +210,9 @@ def downgrade() -> None:
         op.drop_column("invoices", column)
     for column in ("tax_treatment", "tax_rounding", "prices_include_tax"):
         op.drop_column("organizations", column)
+    for table in CURRENCY_OF_ORGANIZATION:
+        op.create_foreign_key(op.f(f"fk_{table}_organization_id"), table, "organizations", ["organization_id"], ["id"])
+        op.drop_constraint(op.f(f"fk_{table}_organization_id_currency"), table)
+    op.drop_constraint(op.f("uq_organizations_id_currency"), "organizations")
     for table in ("tax_rates", "credit_entries", "credit_grants", "coupon_redemptions", "coupons"):
         op.drop_table(table)

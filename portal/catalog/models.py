@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Date, Integer, Numeric, Text
@@ -77,6 +77,7 @@ class Price(Public, Model):
     __tablename__ = "prices"
     __table_args__ = (
         CheckConstraint("(meter_id IS NULL) <> (plan_id IS NULL)", name="of_a_meter_or_a_plan"),
+        ForeignKeyConstraint(["organization_id", "currency"], ["organizations.id", "organizations.currency"]),
         CheckConstraint("for_plan_id IS NULL OR meter_id IS NOT NULL", name="for_plan_is_of_a_meter"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
         Index(
@@ -95,7 +96,7 @@ class Price(Public, Model):
 
     meter_id: Mapped[int | None] = mapped_column(ForeignKey("meters.id"))
     plan_id: Mapped[int | None] = mapped_column(ForeignKey("plans.id"))
-    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
+    organization_id: Mapped[int | None]
     for_plan_id: Mapped[int | None] = mapped_column(ForeignKey("plans.id"))
     currency: Mapped[str]
     match: Mapped[dict[str, str]] = mapped_column(JSONB)

@@ -110,17 +110,19 @@ def charge(
     if terms.model is Model.PERCENTAGE:
         steps = _percentage(terms, quantity, already, events, already_events)
     else:
-        steps = _priced(terms, quantity, already, period_quantity)
+        steps = _priced(terms, quantity, already, period_quantity, begun=already > 0 or already_billed > 0)
     steps += _discount_and_limits(terms, _sum(steps), already_billed, period_ends)
     return Charge(_sum(steps), tuple(steps))
 
 
-def _priced(terms: Terms, quantity: Decimal, already: Decimal, period_quantity: Decimal | None) -> list[Step]:
+def _priced(
+    terms: Terms, quantity: Decimal, already: Decimal, period_quantity: Decimal | None, *, begun: bool
+) -> list[Step]:
     billable = _beyond(terms.free_quantity, quantity, already)
     start = max(already - terms.free_quantity, ZERO)
     total = max((already + quantity if period_quantity is None else period_quantity) - terms.free_quantity, ZERO)
     # Nothing was used in the whole period: said once, in its first segment.
-    idle = total == 0 and already == 0 and terms.zero_usage_charges_first_flat
+    idle = total == 0 and not begun and terms.zero_usage_charges_first_flat
     match terms.model:
         case Model.GRADUATED | Model.GRADUATED_PERCENTAGE:
             return _graduated(terms, start, billable, idle)

@@ -1,7 +1,7 @@
 """Numbers, money and dates as people write them.
 
 Numbers and money follow the locale that the browser asks for; dates are English, like the words around them. Files
-and answers to programs never come through here: they are the same for everybody.
+and answers to programs are the same for everybody.
 """
 
 import re
@@ -27,15 +27,16 @@ _BY_TAG = {tag.lower(): Locale.parse(tag, sep="-") for tag in LOCALES}
 _BY_TAG |= {locale.language: locale for locale in reversed(_BY_TAG.values())}
 DEFAULT = _BY_TAG["en-us"]
 MINUS = "\u2212"
+_FILE_OR_PROGRAM = re.compile(r"/(api|webhooks)/.*|.*\.[a-z]+")
 _LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
 
 
 def current_locale() -> Locale:
-    """The locale of this request, chosen once from Accept-Language; American English outside a request.
+    """The locale of this request for a page, chosen once from Accept-Language; American English for all else.
 
     The response varies by that header from then on (see pages.py), and only then.
     """
-    if not has_request_context():
+    if not has_request_context() or _FILE_OR_PROGRAM.fullmatch(request.path):
         return DEFAULT
     if "locale" not in g:
         asked = [tag for tag, quality in request.accept_languages if quality]

@@ -6,7 +6,16 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Date, Integer, Numeric, Text
@@ -47,6 +56,7 @@ class Invoice(Public, Model):
         CheckConstraint("kind IN ('monthly')", name="kind_known"),
         CheckConstraint("period_end > period_start", name="period_not_empty"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
+        ForeignKeyConstraint(["organization_id", "currency"], ["organizations.id", "organizations.currency"]),
         CheckConstraint(
             "amount_due = greatest(total, 0) - credits_applied - balance_applied", name="amount_due_adds_up"
         ),
@@ -56,7 +66,7 @@ class Invoice(Public, Model):
         CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", name="number_when_finalized"),
     )
 
-    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    organization_id: Mapped[int]
     kind: Mapped[str] = mapped_column(server_default="monthly")
     period_start: Mapped[date] = mapped_column(Date)
     period_end: Mapped[date] = mapped_column(Date)

@@ -80,9 +80,6 @@ def percentages(draw: st.DrawFn) -> Terms:
 def test_after_every_segment_a_period_has_cost_what_the_rules_say(model, data, segments):
     terms = data.draw(prices(model))
     whole, reached, billed = sum(segments, D(0)), D(0), D(0)
-    if terms.zero_usage_charges_first_flat and whole <= terms.free_quantity and segments[0] == 0:
-        # While nothing was used, a second segment looks like the first and takes the flat amount again.
-        segments = [whole]
     for number, quantity in enumerate(segments, 1):
         ends = number == len(segments)
         billed += charge(

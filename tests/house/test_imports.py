@@ -138,35 +138,6 @@ def test_the_core_reads_no_clock_no_random_number_and_no_environment():
     assert not wrong
 
 
-def floats_in(source: str) -> list[int]:
-    """The lines on which a float comes about: a literal, the word itself, or a true division."""
-    return [
-        node.lineno
-        for node in ast.walk(ast.parse(source))
-        if (isinstance(node, ast.Constant) and isinstance(node.value, float | complex))
-        or (isinstance(node, ast.Name) and node.id == "float")
-        or (isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div))
-    ]
-
-
-def test_there_is_no_float_in_the_core():
-    wrong = [f"{path.name}:{line}" for path in (PORTAL / "core").glob("*.py") for line in floats_in(path.read_text())]
-    assert not wrong
-    assert sorted(floats_in("a = 1\nb = 0.5\nc = float(a)\nd = a / b\n")) == [2, 3, 4]
-
-
-@pytest.mark.parametrize("room", ["catalog", "usage", "invoicing", "payments"])
-def test_there_is_no_float_literal_and_no_float_call_near_money(room):
-    wrong = []
-    for path in (PORTAL / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float"
-            literal = isinstance(node, ast.Constant) and isinstance(node.value, float)
-            if named or (literal and room != "payments"):  # payments waits for so many seconds
-                wrong.append(f"{path.relative_to(PORTAL)}:{node.lineno}")
-    assert not wrong
-
-
 def test_stripe_is_spoken_in_one_file_only():
     speakers = {
         str(path.relative_to(PORTAL))

@@ -148,6 +148,12 @@ def test_outside_a_request_it_is_american_english():
         assert money(123450, "USD") == "$1,234.50"
 
 
+@pytest.mark.parametrize("path", ["/usage.csv", "/invoices/1.json", "/admin/invoices/1/lines.csv", "/api/v1/estimates"])
+def test_for_a_file_or_a_program_it_is_american_english_whatever_is_asked(path):
+    with PAPER.test_request_context(path, headers={"Accept-Language": "de"}):
+        assert money(123450, "USD") == "$1,234.50"
+
+
 def test_dates_are_english_everywhere():
     assert written("de", month_name, date(2026, 10, 1)) == "October 2026"
     assert written("de", days, date(2026, 10, 1), date(2026, 10, 31)) == "1\u201331 Oct 2026, UTC"
@@ -216,6 +222,7 @@ def test_the_picture_of_the_costs_follows_the_browser_too(owner: FlaskClient):
         "/invoices/draft.csv?month=2026-10",
         "/invoices.csv",
         "/usage.csv?month=2026-10",
+        "/plans/prices.csv",
         "/invoices/{final}.csv",
         "/invoices/{final}.json",
     ],

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
+from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
 from portal.core.periods import Month
 from portal.usage.events import EARLIEST, LONGEST_TEXT, storable
@@ -143,12 +144,10 @@ def _name(values: Mapping[str, str], category: str) -> str:
 
 
 def _currency(values: Mapping[str, str]) -> str:
-    currency = _text(values, "BillingCurrency")
-    if not re.fullmatch("[A-Z]{3}", currency):
-        raise InvalidInput(
-            f"BillingCurrency is three capital letters like USD, not “{currency[:20]}”.", field="BillingCurrency"
-        )
-    return currency
+    try:
+        return require_currency(_text(values, "BillingCurrency"))
+    except InvalidInput as refused:
+        raise InvalidInput(f"BillingCurrency: {refused.sentence}", field="BillingCurrency") from None
 
 
 def _moment(values: Mapping[str, str], column: str, *, latest: datetime | None = None) -> datetime:
