@@ -107,8 +107,8 @@ def redeem(
     """Give an organization a coupon, from a month on for as many months as the coupon lasts.
 
     `open_from` is the first day that no final invoice of the organization has billed yet. Raises InvalidInput, naming
-    the field, if there is no such coupon, it has expired or is of another currency, the month has been billed, or
-    the coupon cannot stand beside one that the organization has in these months.
+    the field, if there is no such coupon, it has expired or is of another currency, the month has been billed or is
+    years away, or the coupon cannot stand beside one that the organization has in these months.
     """
     lock_organization(organization.id)
     coupon = _coupon_on_offer(code.strip(), today)
@@ -120,6 +120,8 @@ def redeem(
         )
     if open_from is not None and first_month.first_day < open_from:
         raise InvalidInput(f"{first_month} has been billed; choose a later month.", field="first_month")
+    if first_month > Month.of(today).plus(MOST_MONTHS):
+        raise InvalidInput(f"{first_month} is more than {MOST_MONTHS} months away.", field="first_month")
     last_month = first_month.plus(coupon.months - 1) if coupon.months else None
     for other in redemptions_of(organization.id):
         if _overlap(other, first_month, last_month):
@@ -201,7 +203,7 @@ def end_redemption(redemption_id: int, *, last_month: Month, open_from: date | N
         raise InvalidInput(f"It lowers invoices from {first} on, so it cannot end before.", field="last_month")
     if last is not None and last < last_month:
         raise InvalidInput(f"It ends with {last} anyway.", field="last_month")
-    if open_from is not None and last_month.next.first_day < open_from:
+    if open_from is not None and last_month.next < Month.of(open_from):
         raise InvalidInput(
             f"It has lowered invoices up to {open_from}, and they are final; end it later.", field="last_month"
         )

@@ -1,5 +1,6 @@
 """Reading the fields of a plain document, and noting everything that is wrong in it under its path. Pure."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -12,6 +13,10 @@ from portal.core.subscriptions import Interval
 from portal.core.terms import Terms, terms_from_json
 
 T = TypeVar("T")
+# What no column takes or no line shows: control characters but for tabs and line ends, and halves of characters.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_MOST_DIGITS = 18
+_LARGEST_COUNT = 99_999
 
 
 class Problems(list[InvalidInput]):
@@ -118,22 +123,18 @@ class Fields:
         return default
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, field: str | None = None) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput("A text belongs here; put quotes around true, false and null.")
-    return value.strip()
+        raise InvalidInput("A text belongs here; put quotes around true, false and null.", field=field)
+    if _UNFIT.search(value):
+        raise InvalidInput("The text has a control character.", field=field)
+    return value
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise InvalidInput("A list belongs here: [one, two].")
-    texts = []
-    for index, each in enumerate(value):
-        try:
-            texts.append(_text(each))
-        except InvalidInput as refused:
-            raise InvalidInput(refused.sentence, field=f"[{index}]") from None
-    return tuple(texts)
+    return tuple(_text(each, f"[{index}]") for index, each in enumerate(value))
 
 
 def _flag(value: Any) -> bool:
@@ -149,15 +150,19 @@ def _number(value: Any) -> Decimal:
         except InvalidOperation:
             pass
         else:
-            if number.is_finite():
+            if (
+                number.is_finite()
+                and int(number.as_tuple().exponent) >= -_MOST_DIGITS
+                and number.adjusted() < _MOST_DIGITS
+            ):
                 return number
     raise InvalidInput(f"“{value}” is not a number.")
 
 
 def _count(value: Any) -> int:
     number = _number(value)
-    if number < 0 or number != number.to_integral_value():
-        raise InvalidInput(f"A whole number belongs here, not “{value}”.")
+    if not 0 <= number <= _LARGEST_COUNT or number != number.to_integral_value():
+        raise InvalidInput(f"A whole number up to {_LARGEST_COUNT:,} belongs here, not “{value}”.")
     return int(number)
 
 
@@ -187,7 +192,7 @@ def _currency(value: Any) -> str:
 def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
         raise InvalidInput("Dimensions and their values belong here: {region: fra}.")
-    return tuple(sorted((name, _text(each)) for name, each in value.items()))
+    return tuple(sorted((name, _text(each, name)) for name, each in value.items()))
 
 
 def _terms(value: Any) -> Terms:
