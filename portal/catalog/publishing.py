@@ -11,12 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from portal.catalog.models import Coupon, Meter, Plan, Price, PriceVersion, Product
+from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
 from portal.core.pricing import terms_from_json, terms_to_json
 from portal.core.subscriptions import Interval
 from portal.core.terms import Terms
 from portal.infra import audit
 from portal.infra.db import db
+from portal.organizations.models import Organization
 
 MOST_DIMENSIONS = 8
 
@@ -243,9 +245,10 @@ def publish_price(
 
     `open_from` is the first day that no final invoice has billed yet (invoicing.queries.open_from); None if there is
     none. Idempotent for the same terms on the same day. Raises InvalidInput, naming the field, if the terms cannot
-    be priced, if a dimension is not the meter's, if that day already has other terms (a version never changes), or
-    if it lies in a period that has been billed.
+    be priced, if the currency is not the organization's, if a dimension is not the meter's, if that day already has
+    other terms (a version never changes), or if it lies in a period that has been billed.
     """
+    _require_one_currency(currency, organization_id)
     unknown = set(match or {}) - set(meter.dimensions if meter else ())
     if unknown:
         raise InvalidInput(f"“{min(unknown)}” is not a dimension of this meter.", field="match")
@@ -301,6 +304,17 @@ def price_at(place: dict[str, Any]) -> Price | None:
     """
     columns = [getattr(Price, column).is_not_distinct_from(value) for column, value in place.items()]
     return db.session.scalar(select(Price).where(*columns))
+
+
+def _require_one_currency(currency: str, organization_id: int | None) -> None:
+    require_currency(currency)
+    if organization_id is not None:
+        organization = db.session.get_one(Organization, organization_id)
+        if organization.currency != currency:
+            raise InvalidInput(
+                f"{organization.name} is billed in {organization.currency}; a price of its own cannot be in {currency}.",
+                field="currency",
+            )
 
 
 def _terms_for(meter: Meter | None, plan: Plan | None, document: dict[str, Any]) -> Terms:

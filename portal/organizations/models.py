@@ -17,6 +17,8 @@ class Organization(Public, Model):
     __tablename__ = "organizations"
     __table_args__ = (
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
+        # What invoices and own prices refer to: none can be in another currency, nor the currency change under them.
+        UniqueConstraint("id", "currency"),
         CheckConstraint("status IN ('active', 'suspended', 'closed')", name="status_known"),
         CheckConstraint("collection_method IN ('charge_automatically', 'send_invoice')", name="collection_known"),
         CheckConstraint("tax_treatment IN ('standard', 'exempt', 'reverse_charge')", name="tax_treatment_known"),

@@ -21,6 +21,25 @@ def price_on(organization, meter, day=DAY, **dimensions):
         return str(price.version_on(day).terms.unit_amount) if price else None
 
 
+def test_an_own_price_is_in_the_organizations_currency_and_no_price_is_in_none():
+    acme, meter = make_organization(currency="EUR"), make_meter()
+    for organization_id, currency in ((acme.id, "USD"), (None, "XYZ"), (None, "usd")):
+        with pytest.raises(InvalidInput) as refused:
+            make_price(meter, "1", currency=currency, organization_id=organization_id)
+        assert refused.value.field == "currency"
+    assert sql("SELECT count(*) FROM prices") == [(0,)]
+
+
+def test_a_price_never_begins_in_a_period_that_has_been_billed():
+    meter = make_meter()
+    with pytest.raises(InvalidInput) as refused:
+        make_price(meter, "1", valid_from=date(2026, 10, 31), open_from=date(2026, 11, 1))
+    assert refused.value.field == "valid_from"
+    assert make_price(meter, "1", valid_from=date(2026, 11, 1), open_from=date(2026, 11, 1)).id
+    # What is there already is found again, whatever has been billed since.
+    assert make_price(meter, "1", valid_from=date(2026, 11, 1), open_from=date(2027, 1, 1)).id
+
+
 def test_publishing_the_same_terms_twice_adds_one_version():
     meter = make_meter()
     assert make_price(meter, "0.01").id == make_price(meter, "0.010").id
