@@ -26,22 +26,29 @@ from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, lock_invoice
 from portal.invoicing.trail import record_change
 
+_OPEN_DRAFTS = text("""
+    INSERT INTO invoices (public_id, organization_id, period_start, period_end, currency)
+    SELECT gen_random_uuid(), wanted.organization_id, wanted.month, wanted.month + interval '1 month', wanted.currency
+    FROM (SELECT id AS organization_id, CAST(:start AS date) AS month, currency FROM organizations
+          WHERE status = 'active'
+          UNION
+          SELECT organizations.id, late_months.month, currency
+          FROM late_months JOIN organizations ON organizations.id = late_months.organization_id
+          WHERE late_months.month < :start) AS wanted
+    WHERE NOT EXISTS (SELECT FROM invoices
+                      WHERE invoices.organization_id = wanted.organization_id AND invoices.period_start = wanted.month
+                        AND invoices.kind = 'monthly' AND invoices.state <> 'void')
+    ON CONFLICT DO NOTHING RETURNING id
+""")
+
 
 def open_drafts(month: Month) -> int:
-    """Give every active organization its draft of a month. Idempotent; returns how many are new."""
+    """Give every active organization its draft of a month, and of earlier ones whose usage came before any invoice.
+
+    Idempotent; returns how many are new.
+    """
     with transaction() as session:
-        opened = session.execute(
-            text(
-                "INSERT INTO invoices (public_id, organization_id, period_start, period_end, currency)"
-                " SELECT gen_random_uuid(), o.id, :start, :end, o.currency FROM organizations AS o"
-                " WHERE o.status = 'active' AND NOT EXISTS ("
-                "  SELECT 1 FROM invoices AS i WHERE i.organization_id = o.id AND i.period_start = :start"
-                "  AND i.kind = 'monthly' AND i.state <> 'void')"
-                " ON CONFLICT DO NOTHING RETURNING id"
-            ),
-            {"start": month.first_day, "end": month.next.first_day},
-        ).all()
-    return len(opened)
+        return len(session.execute(_OPEN_DRAFTS, {"start": month.first_day}).all())
 
 
 def finalize_draft(public_id: UUID, *, fingerprint: str, by: str, now: datetime, settings: Settings) -> Invoice:

@@ -111,11 +111,12 @@ def use(
     at: datetime | date = date(2026, 10, 10),
     event_id: str | None = None,
     correction: bool = False,
+    now: datetime = NOW,
     **properties: str,
 ) -> Outcome:
     """One event of usage, in a transaction of its own."""
     moment = at if isinstance(at, datetime) else midnight(at)
-    reader = Reader({meter.code: meter}, now=NOW, organization_id=organization.id, organizations={})
+    reader = Reader({meter.code: meter}, now=now, organization_id=organization.id, organizations={})
     document = {
         "id": event_id or f"event-{next(_numbers)}",
         "meter": meter.code,
@@ -125,7 +126,7 @@ def use(
         "correction": correction,
     }
     with transaction():
-        return ingest([reader.read(document)], now=NOW)[0]
+        return ingest([reader.read(document)], now=now)[0]
 
 
 def make_draft(organization: Organization, month: Month = MONTH) -> Invoice:

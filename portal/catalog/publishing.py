@@ -312,7 +312,7 @@ def _require_one_currency(currency: str, organization_id: int | None) -> None:
         organization = db.session.get_one(Organization, organization_id)
         if organization.currency != currency:
             raise InvalidInput(
-                f"{organization.name} is billed in {organization.currency}; a price of its own cannot be in {currency}.",
+                f"{organization.name} is billed in {organization.currency}; its own prices cannot be in {currency}.",
                 field="currency",
             )
 

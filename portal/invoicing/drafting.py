@@ -10,8 +10,10 @@ from portal.core.money import LARGEST_AMOUNT, major_text
 from portal.core.periods import Month
 from portal.core.statement import Line, LineKind, Statement, compose
 from portal.infra.db import db
+from portal.invoicing.billed import billable
 from portal.invoicing.crediting import credit_for
 from portal.invoicing.fee_lines import fees_of
+from portal.invoicing.late_usage import adjustments_of
 from portal.invoicing.models import BalanceEntry, Invoice, OneOffItem
 from portal.invoicing.reductions import coupons_of, prepaid, promotional, tax_terms_of
 from portal.invoicing.usage_lines import usage_lines
@@ -54,10 +56,13 @@ def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int
     subscriptions = subscriptions_between(organization.id, month.start, month.end)
     pricebook = pricebook_for(organization.id, organization.currency, map(contract_of, subscriptions))
     cuts = pricebook.change_days(month.first_day, month.last_day)
-    used = usage_by_series(organization.id, month, cuts=cuts, frozen_invoice_id=frozen_invoice_id)
+    bill = billable(organization.id, month, frozen_invoice_id=frozen_invoice_id)
+    used = usage_by_series(organization.id, month, cuts=cuts, source=bill.own)
     lines, unpriced = usage_lines(used, pricebook, month, organization.currency)
     fees = fees_of(subscriptions, month, pricebook, organization.currency, used=sum(line.amount for line in lines))
-    lines += fees.lines
+    adjustments, late_unpriced = adjustments_of(organization, bill)
+    lines += [*fees.lines, *adjustments]
+    unpriced += late_unpriced
     lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month)]
     credit = credit_for(organization.id, month, frozen_invoice_id=frozen_invoice_id)
     statement = compose(

@@ -8,7 +8,7 @@ beyond the frozen quantities is late usage.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 
 from portal.catalog.locking import hold_prices
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
@@ -17,6 +17,7 @@ from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require
 from portal.core.statement import tax_facts
 from portal.infra import outbox
 from portal.infra.db import db
+from portal.invoicing.billed import freeze
 from portal.invoicing.crediting import give_credit_back, use_credit
 from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
@@ -28,12 +29,6 @@ from portal.organizations.locking import lock_organization
 
 FINISH = "finish_finalizing"
 SYNC = "sync_invoice"
-_FREEZE = text("""
-    INSERT INTO billed_usage (invoice_id, day, series_id, organization_id, meter_id, quantity, events)
-    SELECT :invoice_id, day, series_id, organization_id, meter_id, quantity, events
-    FROM usage_daily
-    WHERE organization_id = :organization_id AND day >= :first AND day < :end
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +56,7 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     # everything costs, change meanwhile.
     lock_organization(invoice.organization_id)
     hold_prices()
-    db.session.execute(
-        _FREEZE,
-        {
-            "invoice_id": invoice.id,
-            "organization_id": invoice.organization_id,
-            "first": invoice.period_start,
-            "end": invoice.period_end,
-        },
-    )
+    freeze(invoice)
     draft = draft_of(invoice.organization, invoice.month, frozen_invoice_id=invoice.id)
     if draft.blockers:
         raise NotReady(f"The invoice cannot be finalized. {' '.join(draft.blockers)}")

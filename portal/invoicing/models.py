@@ -183,6 +183,7 @@ class BilledUsage(Model):
     """How much of each series and day an invoice bills; what a rollup holds beyond that is late usage."""
 
     __tablename__ = "billed_usage"
+    __table_args__ = (Index("ix_billed_usage_organization_id_day", "organization_id", "day"),)
 
     invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), primary_key=True, autoincrement=False)
     day: Mapped[date] = mapped_column(Date, primary_key=True)

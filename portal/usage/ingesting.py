@@ -16,6 +16,7 @@ from portal.core.exact import plain
 from portal.core.keys import canonical_json
 from portal.infra.db import db
 from portal.usage.events import UsageRecord
+from portal.usage.lateness import mark_late
 
 
 class Outcome(StrEnum):
@@ -81,6 +82,7 @@ def ingest(records: Sequence[UsageRecord], *, now: datetime) -> list[Outcome]:
         first.setdefault((record.organization_id, record.event_key), record)
     unique = list(first.values())
     _store_series(unique)
+    mark_late(((each.organization_id, each.occurred_at) for each in unique), now=now)
     fresh = {tuple(row) for row in db.session.execute(_EVENTS, _columns(unique, now))}
     stored = _existing([record for key, record in first.items() if key not in fresh])
     seen: Counter[tuple[int, UUID]] = Counter()

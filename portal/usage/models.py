@@ -50,6 +50,15 @@ class UsageSeries(Model):
     dimensions: Mapped[dict[str, str]] = mapped_column(JSONB)
 
 
+class LateMonth(Model):
+    """A month of an organization for which usage came after the month was over: where somebody has to look again."""
+
+    __tablename__ = "late_months"
+
+    organization_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    month: Mapped[date] = mapped_column(Date, primary_key=True)
+
+
 class UsageDaily(Model):
     """The sum of one series on one UTC day: what is billed."""
 

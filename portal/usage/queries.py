@@ -1,15 +1,16 @@
 """Reads of usage: from daily rollups only, never from raw events (but for the list of recent events itself)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import func, select, text
 
 from portal.core.periods import Month
 from portal.infra.db import db
-from portal.usage.models import UsageDaily, UsageEvent
+from portal.usage.models import LateMonth, UsageDaily, UsageEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,17 @@ class SeriesQuantity:
     events: int
 
 
-# One text for what is used and for what an invoice has frozen: the same columns, so the same figures.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A relation with the columns of usage_daily, and the values that its text names: by default what was recorded.
+
+    One text reads them all, so that a draft and what an invoice has frozen come to the same figures.
+    """
+
+    relation: str = "usage_daily"
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
 _BY_SERIES = """
     SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name,
            products.name AS product, meters.unit, usage_series.dimensions, used.segment_start, used.quantity,
@@ -37,7 +48,7 @@ _BY_SERIES = """
         SELECT series_id, meter_id,
                (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
                sum(quantity) AS quantity, sum(events) AS events
-        FROM {source}
+        FROM {source} AS source
         WHERE organization_id = :organization_id AND day >= :first AND day <= :last
         GROUP BY series_id, meter_id, segment_start
     ) AS used
@@ -47,28 +58,30 @@ _BY_SERIES = """
     WHERE usage_series.organization_id = :organization_id
     ORDER BY products.name, meters.name, used.series_id, used.segment_start
 """
-_USED = text(_BY_SERIES.format(source="usage_daily"))
-_FROZEN = text(_BY_SERIES.format(source="(SELECT * FROM billed_usage WHERE invoice_id = :invoice_id) AS frozen"))
+_RECORDED = Source()
 
 
 def usage_by_series(
-    organization_id: int, month: Month, *, cuts: Sequence[date] = (), frozen_invoice_id: int | None = None
+    organization_id: int, month: Month, *, cuts: Sequence[date] = (), source: Source = _RECORDED
 ) -> list[SeriesQuantity]:
-    """What every series of an organization came to in a month, cut into segments at the given days.
-
-    With `frozen_invoice_id`: what that invoice has frozen of it.
-    """
+    """What every series of an organization came to in a month, cut into segments at the given days."""
     rows = db.session.execute(
-        _USED if frozen_invoice_id is None else _FROZEN,
+        text(_BY_SERIES.format(source=source.relation)),
         {
             "organization_id": organization_id,
-            **({} if frozen_invoice_id is None else {"invoice_id": frozen_invoice_id}),
+            **source.values,
             "first": month.first_day,
             "last": month.last_day,
             "cuts": [month.first_day, *cuts],
         },
     )
     return [SeriesQuantity(**{**row._mapping, "events": int(row.events)}) for row in rows]
+
+
+def late_months(organization_id: int) -> list[Month]:
+    """The months of an organization for which usage was reported after they were over, oldest first."""
+    query = select(LateMonth.month).where(LateMonth.organization_id == organization_id).order_by(LateMonth.month)
+    return [Month.of(day) for day in db.session.scalars(query)]
 
 
 def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:

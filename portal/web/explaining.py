@@ -51,6 +51,8 @@ def explain(line: ShownLine, currency: str) -> Explanation:
             return _taken_off(line, currency)
         case LineKind.TAX:
             return _tax(line, currency)
+        case LineKind.ADJUSTMENT:
+            return _adjustment(line, currency)
         case _:
             return _by_hand(line, currency)
 
@@ -200,6 +202,25 @@ def _taken_off(line: ShownLine, currency: str) -> Explanation:
         for number, part in derivation["parts"]
     ]
     return Explanation(_TAKEN_OFF[LineKind(line.kind)], tuple(facts), (), _shown(-exact))
+
+
+def _adjustment(line: ShownLine, currency: str) -> Explanation:
+    """A closed month as it is known now, beside what was billed for it."""
+    facts = []
+    for title, name in (("Known now", "rated"), ("Billed before", "billed")):
+        facts += [
+            (f"{title}: {each['description']}", f"{quantity(each['quantity'])}: {_minor(each['amount'], currency)}")
+            for each in line.derivation[name]
+        ]
+    sentence = (
+        "Usage of a month that was billed already was reported or corrected later. The whole month was priced again"
+        " with its own prices; this is the difference to what was billed for it."
+    )
+    return Explanation(sentence, tuple(facts), (), to_major(line.amount, currency))
+
+
+def _minor(amount: int, currency: str) -> str:
+    return unit_amount(to_major(amount, currency), currency)
 
 
 _ROUNDING = {

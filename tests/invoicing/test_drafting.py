@@ -349,4 +349,4 @@ def test_a_draft_is_computed_in_as_many_queries_whatever_was_used(app):
     few = queries()
     for number in range(40):
         use(acme, meter, 1, region=f"r{number}", at=MONTH.days()[number % 31])
-    assert queries() == few <= 9
+    assert queries() == few <= 12
