@@ -19,7 +19,7 @@ def create_app(settings: Settings) -> Flask:
     """The application for these settings. Reads no environment and opens no connection."""
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
-    from portal.api import events, health, webhooks
+    from portal.api import estimates, events, health, webhooks
     from portal.infra import logs, pages
     from portal.infra.db import db
     from portal.invoicing import jobs as invoicing_jobs
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> Flask:
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, receiving, sweeping, syncing))
-    for blueprint in (events.bp, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
+    for blueprint in (events.bp, estimates.bp, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)
     cli.register(app)
     return app

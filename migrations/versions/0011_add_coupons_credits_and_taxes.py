@@ -201,6 +201,7 @@ def _let_invoices_hold_them() -> None:
     )
     for column in ("discount", "credited", "tax"):
         op.add_column("invoice_items", sa.Column(column, sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+    op.create_index("ix_invoice_items_price_version_id", "invoice_items", ["price_version_id"])
     for column, table in (("coupon_redemption_id", "coupon_redemptions"), ("credit_grant_id", "credit_grants")):
         op.add_column("invoice_items", sa.Column(column, sa.BigInteger()))
         op.create_foreign_key(op.f(f"fk_invoice_items_{column}"), "invoice_items", table, [column], ["id"])
@@ -219,6 +220,7 @@ def _replace_invoice_checks(adds_up: str, not_negative: str, kinds: tuple[str, .
 def downgrade() -> None:
     op.drop_index("ix_billed_usage_organization_id_day", "billed_usage")
     op.drop_table("late_months")
+    op.drop_index("ix_invoice_items_price_version_id", "invoice_items")
     for column in ("coupon_redemption_id", "credit_grant_id", "discount", "credited", "tax"):
         op.drop_column("invoice_items", column)
     _replace_invoice_checks(

@@ -1,4 +1,4 @@
-"""Pages for staff: what needs somebody, organizations, invoices, one-off items, and the way to Stripe.
+"""Pages for staff: what needs somebody, organizations, the catalog, invoices, one-off items, and the way to Stripe.
 
 Owns: forms, pages and their words.  Does not own: any rule; the capabilities' verbs refuse, the pages only say so.
 Every page is guarded by its policy; whoever lacks the permission finds no page.
@@ -6,9 +6,24 @@ Every page is guarded by its policy; whoever lacks the permission finds no page.
 
 from flask import Blueprint
 
-from portal.admin import finalizing, invoices, items, organizations, sync, today, voiding
+from portal.admin import (
+    agreement,
+    agreement_changes,
+    catalog,
+    catalog_changes,
+    finalizing,
+    invoices,
+    items,
+    organizations,
+    sync,
+    today,
+    voiding,
+)
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return today.bp, organizations.bp, invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp
+    return (
+        *(today.bp, organizations.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
+        *(invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp),
+    )

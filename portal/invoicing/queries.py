@@ -1,6 +1,6 @@
 """Reads of invoices."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from portal.infra.db import db
 from portal.invoicing.models import Invoice, InvoiceItem, OneOffItem
 from portal.organizations.models import Organization
 
+COUNTED_UP_TO = 10_000
 
 def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoice:
     """The invoice with this public id, with its organization; of one organization only, if it is given.
@@ -207,6 +208,12 @@ def invoices_by_id(ids: set[int]) -> dict[int, Invoice]:
 def item_added_with(form_token: UUID) -> OneOffItem | None:
     """The item that a form with this token has added; None if it was never sent."""
     return db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
+
+
+def lines_priced_by(version_ids: Collection[int]) -> int:
+    """How many lines of frozen and final invoices have these price versions; nothing beyond COUNTED_UP_TO + 1."""
+    found = select(InvoiceItem.id).where(InvoiceItem.price_version_id.in_(version_ids)).limit(COUNTED_UP_TO + 1)
+    return db.session.scalar(select(func.count()).select_from(found.subquery())) or 0
 
 
 def open_from(currency: str | None = None, *, organization_id: int | None = None) -> date | None:

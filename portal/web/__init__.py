@@ -9,10 +9,11 @@ from flask import Blueprint
 from portal.web.drafts import bp as drafts
 from portal.web.invoices import bp as invoices
 from portal.web.overview import bp as overview
+from portal.web.plans import bp as plans
 from portal.web.session import bp as session
 from portal.web.usage import bp as usage
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return (session, overview, usage, drafts, invoices)
+    return (session, overview, usage, drafts, invoices, plans)

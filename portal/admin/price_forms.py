@@ -1,0 +1,87 @@
+"""What forms of prices ask, and publishing what they say."""
+
+from datetime import date
+from typing import Any
+
+from flask_wtf import FlaskForm
+from wtforms import StringField
+from wtforms.validators import Length
+
+from portal.admin.typed_fields import DayField, YamlField
+from portal.catalog.listing import Entry
+from portal.catalog.locking import lock_prices
+from portal.catalog.models import PriceVersion
+from portal.catalog.publishing import publish_price
+from portal.core.errors import InvalidInput, InvalidTransition
+from portal.core.pricing import terms_from_json, terms_to_json
+from portal.core.terms import Terms
+from portal.infra.yaml_text import write_yaml
+from portal.invoicing.queries import open_from
+from portal.organizations.locking import lock_organization
+
+TERMS_HINT = (
+    "As YAML or JSON, with amounts in the major unit: model and unit_amount, or model and tiers."
+    " Every number is kept digit by digit."
+)
+
+
+class PriceTerms(FlaskForm):
+    """What every form of a price asks: from when, the terms, and why."""
+
+    valid_from = DayField("Valid from (00:00 UTC)")
+    terms = YamlField("Terms", render_kw={"rows": 14, "spellcheck": "false"}, description=TERMS_HINT)
+    note = StringField(
+        "Note",
+        [Length(max=500, message="A note has at most 500 characters.")],
+        description="Why; only staff see it.",
+        render_kw={"autocomplete": "off"},
+    )
+
+    def read_terms(self) -> Terms:
+        """The terms, once the form is valid. Raises InvalidInput for what cannot be priced."""
+        return terms_from_json(self.terms.document)
+
+    def take(self, refusal: InvalidInput) -> None:
+        """Show a refusal at the field that it names; what is wrong within the terms at the terms."""
+        name = refusal.field or "terms"
+        if name in self._fields:
+            field, sentence = self._fields[name], refusal.sentence
+        else:
+            field, sentence = self.terms, f"{name}: {refusal.sentence}"
+        field.errors = [*field.errors, sentence]
+
+
+def terms_text(terms: Terms) -> str:
+    """Terms as the text area of a form shows them."""
+    return write_yaml(terms_to_json(terms))
+
+
+def first_open_day(entry: Entry) -> date | None:
+    """The first day from which another version can apply; None if nothing has been billed yet."""
+    if entry.price.organization_id is not None:
+        return open_from(organization_id=entry.price.organization_id)
+    return open_from(entry.price.currency)
+
+
+def publish_version(entry: Entry, *, terms: dict[str, Any], valid_from: date, note: str | None) -> PriceVersion:
+    """Add a version to a price. Raises InvalidInput, naming the field, and InvalidTransition if it is archived."""
+    price = entry.price
+    if price.archived_at is not None:
+        raise InvalidTransition("The price is archived. Restore it first.")
+    if price.organization_id is not None:
+        lock_organization(price.organization_id)
+    else:
+        lock_prices()
+    return publish_price(
+        name=price.name,
+        currency=price.currency,
+        terms=terms,
+        valid_from=valid_from,
+        open_from=first_open_day(entry),
+        meter=entry.meter,
+        plan=entry.plan,
+        match=price.match,
+        organization_id=price.organization_id,
+        for_plan=entry.for_plan,
+        note=note,
+    )
