@@ -98,7 +98,7 @@ def draft_page(opened: OpenMonth, now: datetime) -> str:
         **_panel(opened, now),
         lines=lines,
         explained=line,
-        explanation=explain(line, currency) if line else None,
+        explanation=explain(line, currency, lines) if line else None,
         unpriced=opened.draft.unpriced,
         too_large=opened.draft.statement.is_too_large,
     )

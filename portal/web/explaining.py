@@ -1,5 +1,6 @@
 """Explaining a line: the sentence, the steps with unrounded amounts, and the one rounding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, localcontext
@@ -38,8 +39,8 @@ class Explanation:
     unrounded: Decimal
 
 
-def explain(line: ShownLine, currency: str) -> Explanation:
-    """Explain a line from its derivation alone, so that a final invoice can be explained for ever."""
+def explain(line: ShownLine, currency: str, lines: Sequence[ShownLine]) -> Explanation:
+    """Explain one of an invoice's lines from its derivation alone, so that a final one can be explained for ever."""
     match line.kind:
         case LineKind.USAGE:
             return _usage(line, currency)
@@ -48,7 +49,7 @@ def explain(line: ShownLine, currency: str) -> Explanation:
         case LineKind.TRUE_UP:
             return _true_up(line, currency)
         case LineKind.RESERVATION | LineKind.COUPON | LineKind.PROMOTIONAL:
-            return _taken_off(line, currency)
+            return _taken_off(line, currency, [each.description for each in lines])
         case LineKind.TAX:
             return _tax(line, currency)
         case LineKind.ADJUSTMENT:
@@ -133,7 +134,7 @@ def _recurring(line: ShownLine, currency: str) -> Explanation:
     else:
         # A line from before plans had tiers: so many times the fee.
         steps, whole = (), terms.unit_amount * line.quantity
-    facts.append(("Fee", f"{quantity(line.quantity)} × {line.unit}: {unit_amount(whole, currency)} a {interval}"))
+    facts.append(("Fee", f"{quantity(line.quantity)} {line.unit}: {unit_amount(whole, currency)} a {interval}"))
     if "period" in derivation:
         first, end = (datetime.fromisoformat(each) for each in derivation["period"])
         facts.append((f"Whole {interval}", f"{moment(first)} to {moment(end)}"))
@@ -184,7 +185,7 @@ _TAKEN_OFF = {
 }
 
 
-def _taken_off(line: ShownLine, currency: str) -> Explanation:
+def _taken_off(line: ShownLine, currency: str, names: Sequence[str]) -> Explanation:
     derivation = line.derivation
     base = to_major(derivation["base"], currency)
     facts = [("Of", unit_amount(base, currency))]
@@ -194,11 +195,11 @@ def _taken_off(line: ShownLine, currency: str) -> Explanation:
         exact = Fraction(base) * Fraction(derivation["percent"]) / 100
     else:
         facts.append(("At most", unit_amount(to_major(derivation["at_most"], currency), currency)))
-    names = derivation.get("products") or derivation.get("meters")
-    if names:
-        facts.append(("For", ", ".join(names)))
+    only_for = derivation.get("products") or derivation.get("meters")
+    if only_for:
+        facts.append(("For", ", ".join(only_for)))
     facts += [
-        (f"Line {number}", f"\u2212{unit_amount(to_major(part, currency), currency)}")
+        (names[number - 1], f"\u2212{unit_amount(to_major(part, currency), currency)}")
         for number, part in derivation["parts"]
     ]
     return Explanation(_TAKEN_OFF[LineKind(line.kind)], tuple(facts), (), _shown(-exact))

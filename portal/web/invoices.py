@@ -72,7 +72,7 @@ def show(public_id: UUID) -> ResponseReturnValue:
         sums=sums_of_invoice(invoice, lines),
         lines=lines,
         explained=line,
-        explanation=explain(line, invoice.currency) if line else None,
+        explanation=explain(line, invoice.currency, lines) if line else None,
         **_status(invoice),
     )
 
