@@ -1,7 +1,7 @@
 """Reads of the catalog."""
 
 from collections.abc import Collection, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import joinedload, selectinload
@@ -52,13 +52,21 @@ def subscriptions_of(organization_id: int) -> list[Subscription]:
 def contract_of(subscription: Subscription) -> Contract:
     """A subscription with its changes, as its fees are computed from."""
     first = Phase(
-        subscription.started_at, subscription.plan_id, subscription.quantity, Interval(subscription.plan.interval)
+        subscription.started_at.astimezone(UTC),
+        subscription.plan_id,
+        subscription.quantity,
+        Interval(subscription.plan.interval),
     )
     later = [
-        Phase(change.effective_at, change.plan_id, change.quantity, Interval(change.plan.interval))
+        Phase(change.effective_at.astimezone(UTC), change.plan_id, change.quantity, Interval(change.plan.interval))
         for change in subscription.changes
     ]
-    return Contract((first, *later), subscription.anchor_at, subscription.trial_ends_at, subscription.ended_at)
+    return Contract(
+        (first, *later),
+        subscription.anchor_at.astimezone(UTC),
+        subscription.trial_ends_at and subscription.trial_ends_at.astimezone(UTC),
+        subscription.ended_at and subscription.ended_at.astimezone(UTC),
+    )
 
 
 def plans_of(subscription: Subscription) -> dict[int, Plan]:

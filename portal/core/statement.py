@@ -49,7 +49,8 @@ class Line:
 
     `derivation` explains the amount for ever; `references` and `series` are the ids of what the line came from.
     `given_back` is what later lines of the same statement give back of it (a fee that a change cut short): nothing
-    is taken off that part. What was taken off, and the tax on the rest, stand beside the amount.
+    is taken off that part. What was taken off, and the tax on the rest, stand beside the amount. `tax_percent` is for
+    a line that gives back or adjusts what an earlier month has taxed; others take the rate of their product.
     """
 
     kind: LineKind
@@ -67,6 +68,7 @@ class Line:
     product: str = ""
     meter: str = ""
     given_back: int = 0
+    tax_percent: Decimal | None = None
     discount: int = 0
     credited: int = 0
     tax: int = 0
@@ -82,7 +84,7 @@ class Line:
             "unrounded": plain(self.unrounded),
             "amount": self.amount,
             "period": [self.period_start.isoformat(), self.period_end.isoformat()],
-            "derivation": self.derivation,
+            "derivation": self.kept(),
             **self.beside(),
         }
 
@@ -90,6 +92,10 @@ class Line:
         """What stands beside the amount, as far as there is any."""
         amounts = {"discount": self.discount, "credited": self.credited, "tax": self.tax}
         return {name: amount for name, amount in amounts.items() if amount}
+
+    def kept(self) -> dict[str, Any]:
+        """The derivation as an invoice keeps it: with the rate that the line was taxed at, for giving it back."""
+        return self.derivation | ({"tax_percent": plain(self.tax_percent)} if self.tax_percent else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,11 @@ class Reduction:
         fitting = {
             place for place, line in enumerate(lines) if line.product in self.products or line.meter in self.meters
         }
-        return Coupon(self.percent, self.fixed, frozenset(fitting))
+        fixed = self.fixed
+        if self.kind is LineKind.RESERVATION and fixed is not None:
+            # Usage that corrections have lowered needs less of it, and the rest is lost, never money.
+            fixed = min(fixed, max(sum(lines[place].amount for place in fitting), 0))
+        return Coupon(self.percent, fixed, frozenset(fitting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +255,10 @@ def _take_off(charged: Sequence[Line], reductions: Sequence[Reduction], currency
     for kind in _TAKEN_OFF:
         of_kind = [each for each in reductions if each.kind is kind]
         left = [
-            line.amount - line.given_back - discount - credit
+            # A commitment is a minimum of what is paid, so no coupon lowers its true-up.
+            0
+            if kind is LineKind.COUPON and line.kind is LineKind.TRUE_UP
+            else line.amount - line.given_back - discount - credit
             for line, discount, credit in zip(charged, discounts, credited, strict=True)
         ]
         parts_of = reductions_of(left, [each.coupon(charged) for each in of_kind])
@@ -285,7 +298,7 @@ def _add_tax(
     charged: Sequence[Line], terms: TaxTerms, currency: str
 ) -> tuple[list[Line], tuple[TaxRow, ...], list[Line]]:
     """The charged lines with their tax, the sums by rate, and the lines that add the tax to the total."""
-    percents = [terms.percent_of(line.product) for line in charged]
+    percents = [terms.percent_of(line.product) if line.tax_percent is None else line.tax_percent for line in charged]
     if not any(percents):
         return list(charged), (), []
     amounts = [line.amount - line.discount - line.credited for line in charged]
@@ -301,7 +314,16 @@ def _add_tax(
             row.tax,
             currency,
             charged,
-            derivation={"percent": plain(row.percent), "net": row.net, "rounding": terms.rounding.value},
+            derivation={
+                "percent": plain(row.percent),
+                "net": row.net,
+                "rounding": terms.rounding.value,
+                "parts": [
+                    [place, each.tax]
+                    for place, (each, percent) in enumerate(zip(taxed, percents, strict=True), 1)
+                    if percent == row.percent
+                ],
+            },
         )
         for row in rows
         if row.tax and not terms.inclusive
@@ -311,7 +333,10 @@ def _add_tax(
     moved = sum(each.gross if terms.inclusive else each.net for each in taxed) - sum(amounts)
     if moved:
         added.append(_line_of(LineKind.TAX, "Rounding by the tax", moved, currency, charged))
-    with_tax = [replace(line, tax=each.tax) for line, each in zip(charged, taxed, strict=True)]
+    with_tax = [
+        replace(line, tax=each.tax, tax_percent=percent)
+        for line, each, percent in zip(charged, taxed, percents, strict=True)
+    ]
     return with_tax, tuple(row for row in rows if row.percent), added
 
 

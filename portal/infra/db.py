@@ -115,7 +115,9 @@ def _take_role(session: Session, _transaction: Any, connection: Any) -> None:
         text(
             "SELECT set_config('role', :role, true), set_config('app.organization_id', :organization, true),"
             " set_config('statement_timeout', :statement, true), set_config('lock_timeout', '5000', true),"
-            " set_config('idle_in_transaction_session_timeout', '60000', true)"
+            " set_config('idle_in_transaction_session_timeout', '60000', true),"
+            # Moments come back in the session's zone, and calendar periods are counted in UTC.
+            " set_config('TimeZone', 'UTC', true)"
         ),
         {"role": scope.role, "organization": organization_id, "statement": str(scope.statement_timeout_ms)},
     )

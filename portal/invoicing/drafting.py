@@ -30,6 +30,7 @@ class Draft:
     statement: Statement
     unpriced: tuple[SeriesQuantity, ...]
     unpriced_plans: tuple[str, ...]
+    waits_for: tuple[Month, ...]
     fingerprint: str
 
     @property
@@ -41,6 +42,10 @@ class Draft:
             sentences.append(f"Some usage has no price: {meters}.")
         if self.unpriced_plans:
             sentences.append(f"A plan has no price: {', '.join(self.unpriced_plans)}.")
+        sentences += [
+            f"The invoice of {month} comes first: this one gives back a part of a fee of it."
+            for month in self.waits_for
+        ]
         if self.statement.is_too_large:
             currency = self.statement.currency
             largest = major_text(LARGEST_AMOUNT, currency)
@@ -74,7 +79,15 @@ def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int
         prepaid=prepaid(credit),
         tax=tax_terms_of(organization, month),
     )
-    return Draft(organization.id, month, statement, tuple(unpriced), fees.unpriced, statement.fingerprint())
+    return Draft(
+        organization_id=organization.id,
+        month=month,
+        statement=statement,
+        unpriced=tuple(unpriced),
+        unpriced_plans=fees.unpriced,
+        waits_for=fees.waits_for,
+        fingerprint=statement.fingerprint(),
+    )
 
 
 def balance_of(organization_id: int, *, without_invoice_id: int | None = None) -> int:

@@ -1,10 +1,11 @@
 """What a month's subscriptions come to: fees in advance, what is given back, true-ups, and reservations' credits."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 from fractions import Fraction
+from functools import cached_property
 
 from sqlalchemy import select
 
@@ -12,6 +13,7 @@ from portal.catalog.models import Plan, Subscription
 from portal.catalog.pricebook import Pricebook, Version
 from portal.catalog.queries import contract_of, plans_of
 from portal.core.commitments import true_up_of
+from portal.core.exact import plain
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import exponent_of, round_fraction, to_major
 from portal.core.periods import Month
@@ -26,11 +28,13 @@ _SHOWN_DECIMALS = Decimal(1).scaleb(-15)
 
 @dataclass(slots=True)
 class Fees:
-    """The lines of an organization's subscriptions, the credits of its reservations, and the plans without a price."""
+    """The lines of an organization's subscriptions, the credits of its reservations, and what stands in the way:
+    plans without a price, and earlier months whose invoice has to be final before a fee of it is given back."""
 
     lines: list[Line] = field(default_factory=list)
     reservations: list[Reduction] = field(default_factory=list)
     unpriced: tuple[str, ...] = ()
+    waits_for: tuple[Month, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,9 @@ def fees_of(
     subscriptions: Sequence[Subscription], month: Month, pricebook: Pricebook, currency: str, *, used: int
 ) -> Fees:
     """The fees of a month. `used` is what its usage comes to, in minor units: it counts towards commitments."""
-    fees, unpriced = Fees(), list[str]()
+    fees, unpriced, waits_for = Fees(), list[str](), set[Month]()
     commitments: list[_Commitment] = []
-    given_back_of_earlier = _GivenBack(subscriptions, month)
+    earlier = _Earlier(subscriptions, month)
     for subscription in subscriptions:
         plans = plans_of(subscription)
         contract = contract_of(subscription)
@@ -70,21 +74,28 @@ def fees_of(
                 line = fee.given_back(None)
                 fees.lines[place] = replace(fees.lines[place], given_back=-line.amount)
                 fees.lines.append(line)
-            else:
-                fees.lines.append(fee.given_back(given_back_of_earlier.billed(subscription, part)))
-        for phase, span in _paid_spans(subscription, month):
+            elif (item := earlier.charge_of(subscription, part)) is not None:
+                fees.lines.append(fee.given_back(item))
+            elif (charged_in := Month.of(part.charged_at)) in earlier.open_months:
+                fees.lines.append(fee.given_back(None))
+                waits_for.add(charged_in)
+        reserved: dict[int, list[_Reserved]] = {}
+        for phase, charged_at, span in _paid_spans(subscription, month):
             plan = plans[phase.plan]
-            version = _version(pricebook, plan, span.start.astimezone(UTC).date())
+            version = _version(pricebook, plan, charged_at.astimezone(UTC).date())
             if version is None:
+                unpriced.append(plan.name)
                 continue
             share = Period(month.start, month.end).share(span.start, span.end)
             if version.terms.monthly_credit:
-                fees.reservations.append(_reservation(subscription, plan, version, phase, share, currency))
+                reserved.setdefault(plan.id, []).append(_Reserved(plan, version, phase.quantity, share))
             if version.terms.commitment:
                 commitments.append(_commitment(plan, version, phase, share, currency))
+        fees.reservations += [_reservation(subscription, parts, currency) for parts in reserved.values()]
     if commitments:
         fees.lines += _true_up(commitments, used, month, currency)
     fees.unpriced = tuple(dict.fromkeys(unpriced))
+    fees.waits_for = tuple(sorted(waits_for))
     return fees
 
 
@@ -93,14 +104,15 @@ def _version(pricebook: Pricebook, plan: Plan, day: date) -> Version | None:
     return price.version_on(day) if price else None
 
 
-def _paid_spans(subscription: Subscription, month: Month) -> Iterator[tuple[Phase, Period]]:
-    """Which of its phases a subscription has within a month, and when, without its trial."""
+def _paid_spans(subscription: Subscription, month: Month) -> Iterator[tuple[Phase, datetime, Period]]:
+    """Which of its phases a subscription has within a month, by the fees that pay for them: charged when, for when."""
     contract = contract_of(subscription)
     for phase, end in contract.spans():
-        start = max(phase.start, contract.trial_ends_at or phase.start, month.start)
+        paid_from = max(phase.start, contract.trial_ends_at or phase.start)
         until = min(end or month.end, month.end)
-        if start < until:
-            yield phase, Period(start, until)
+        for period in contract.schedule_of(phase).periods_between(max(paid_from, month.start), until):
+            start = max(period.start, paid_from, month.start)
+            yield phase, max(period.start, paid_from), Period(start, min(period.end, until))
 
 
 class _Fee:
@@ -114,13 +126,18 @@ class _Fee:
     def charged(self) -> Line:
         return self._line(Fraction(self._whole.amount) * self._part.share)
 
-    def given_back(self, billed: int | None) -> Line:
-        """What is left of a fee when its phase ends: of what a final invoice `billed`, or of what is to be charged."""
+    def given_back(self, item: InvoiceItem | None) -> Line:
+        """What is left of a fee when its phase ends: of what a final invoice asked for it, or of what is to be charged.
+
+        Promotional credit that paid for it is not money and stays used; tax goes back at the rate it was taken at.
+        """
         part = self._part
-        if billed is None:
+        if item is None:
             return self._line(-Fraction(self._whole.amount) * part.share)
+        billed = item.amount - item.discount - item.credited
         exact = -Fraction(to_major(billed, self._currency)) * part.share / part.share_charged
-        return self._line(exact, billed)
+        percent = item.derivation.get("tax_percent", "0")
+        return replace(self._line(exact, billed), tax_percent=Decimal(percent))
 
     def _line(self, exact: Fraction, billed: int | None = None) -> Line:
         part, terms = self._part, self._version.terms
@@ -169,31 +186,41 @@ def _shown(exact: Fraction) -> Decimal:
         return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(_SHOWN_DECIMALS, ROUND_DOWN).normalize()
 
 
-class _GivenBack:
-    """What earlier invoices billed for fees that this month gives back: read once, and only if there are any."""
+class _Earlier:
+    """The fees on earlier invoices that this month may give back: read once, and only if it does."""
 
-    def __init__(self, subscriptions: Collection[Subscription], month: Month) -> None:
+    def __init__(self, subscriptions: Sequence[Subscription], month: Month) -> None:
         self._month = month
-        self._ids = [subscription.id for subscription in subscriptions]
-        self._items: list[InvoiceItem] | None = None
+        self._subscriptions = subscriptions
 
-    def billed(self, subscription: Subscription, part: FeePart) -> int | None:
-        """What a final invoice asked for the fee after coupons, in minor units; None if no final invoice did."""
-        if self._items is None:
-            self._items = self._read(subscription.organization_id)
+    def charge_of(self, subscription: Subscription, part: FeePart) -> InvoiceItem | None:
+        """The line of a final invoice that asked for the fee; None if no final invoice did."""
         for item in self._items:
             if item.subscription_id == subscription.id and _is_charge_of(item, part):
-                return item.amount - item.discount
+                return item
         return None
 
-    def _read(self, organization_id: int) -> list[InvoiceItem]:
+    @cached_property
+    def open_months(self) -> set[Month]:
+        """The earlier months whose invoice is still a draft: what they will ask for is not known yet."""
+        days = db.session.scalars(
+            select(Invoice.period_start).where(
+                Invoice.organization_id == self._subscriptions[0].organization_id,
+                Invoice.state == InvoiceState.DRAFT,
+                Invoice.period_start < self._month.first_day,
+            )
+        )
+        return {Month.of(day) for day in days}
+
+    @cached_property
+    def _items(self) -> list[InvoiceItem]:
         return list(
             db.session.scalars(
                 select(InvoiceItem)
                 .join(Invoice, Invoice.id == InvoiceItem.invoice_id)
                 .where(
-                    InvoiceItem.organization_id == organization_id,
-                    InvoiceItem.subscription_id.in_(self._ids),
+                    InvoiceItem.organization_id == self._subscriptions[0].organization_id,
+                    InvoiceItem.subscription_id.in_([each.id for each in self._subscriptions]),
                     InvoiceItem.kind == LineKind.RECURRING,
                     Invoice.state.in_([InvoiceState.SCHEDULED, InvoiceState.FINALIZED]),
                     Invoice.period_start < self._month.first_day,
@@ -213,22 +240,39 @@ def _is_charge_of(item: InvoiceItem, part: FeePart) -> bool:
     return datetime.fromisoformat(charged_at) == part.charged_at
 
 
-def _reservation(
-    subscription: Subscription, plan: Plan, version: Version, phase: Phase, share: Fraction, currency: str
-) -> Reduction:
-    """The month's credit of a reservation; what usage does not need of it is lost."""
-    exact = Fraction(version.terms.monthly_credit) * phase.quantity * share
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """A reservation's credit for a part of the month."""
+
+    plan: Plan
+    version: Version
+    quantity: int
+    share: Fraction
+
+    @property
+    def exact(self) -> Fraction:
+        return Fraction(self.version.terms.monthly_credit) * self.quantity * self.share
+
+
+def _reservation(subscription: Subscription, parts: Sequence[_Reserved], currency: str) -> Reduction:
+    """The month's credit of a reservation, rounded once; what usage does not need of it is lost."""
+    plan = parts[0].plan
     return Reduction(
         kind=LineKind.RESERVATION,
         description=f"{plan.name}, credit for usage",
-        fixed=round_fraction(exact, currency),
+        fixed=round_fraction(sum((part.exact for part in parts), Fraction(0)), currency),
         meters=frozenset(plan.credit_meters),
-        references={"subscription_id": subscription.id, "price_version_id": version.id},
+        references={"subscription_id": subscription.id, "price_version_id": parts[-1].version.id},
         derivation={
             "price": plan.name,
-            "monthly_credit": str(version.terms.monthly_credit),
-            "quantity": phase.quantity,
-            "share": str(share),
+            "granted": [
+                {
+                    "monthly_credit": plain(part.version.terms.monthly_credit),
+                    "quantity": part.quantity,
+                    "share": str(part.share),
+                }
+                for part in parts
+            ],
             "meters": sorted(plan.credit_meters),
         },
     )
@@ -259,6 +303,7 @@ def _true_up(commitments: Sequence[_Commitment], used: int, month: Month, curren
             period_start=month.first_day,
             period_end=month.last_day,
             derivation={
+                "product": commitments[0].plan.product.name,
                 "used": used,
                 "commitments": [
                     {"plan": each.plan.name, "amount": str(each.amount), "fee": str(each.fee), "share": str(each.share)}

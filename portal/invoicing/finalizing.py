@@ -46,6 +46,8 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     Raises NotReady while its month runs or usage has no price, DraftChanged if the figures are no longer those that
     were seen, InvalidTransition (saying by whom and when) if somebody was faster. Nothing is changed in these cases.
     """
+    # Before any row, as whoever publishes takes it.
+    hold_prices()
     invoice = lock_invoice(invoice_id)
     _require_draft(invoice)
     if now < invoice.month.end:
@@ -55,7 +57,6 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     # Two invoices of one organization must not spend the same balance or credit; nor may what it agreed to, or what
     # everything costs, change meanwhile.
     lock_organization(invoice.organization_id)
-    hold_prices()
     freeze(invoice)
     draft = draft_of(invoice.organization, invoice.month, frozen_invoice_id=invoice.id)
     if draft.blockers:
@@ -198,7 +199,7 @@ def _write_lines(invoice: Invoice, draft: Draft) -> None:
             tax=line.tax,
             period_start=line.period_start,
             period_end=line.period_end,
-            derivation=line.derivation,
+            derivation=line.kept(),
             series=list(line.series),
             **line.references,
         )

@@ -17,6 +17,7 @@ from portal.organizations.models import Organization
 
 COUNTED_UP_TO = 10_000
 
+
 def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoice:
     """The invoice with this public id, with its organization; of one organization only, if it is given.
 

@@ -9,7 +9,7 @@ from portal.catalog.pricebook import ListedPrice, Pricebook, Version
 from portal.core.exact import ZERO, exactly, plain
 from portal.core.money import round_to_minor
 from portal.core.periods import Month
-from portal.core.pricing import Charge, Step, charge, steps_to_json
+from portal.core.pricing import Charge, Terms, charge, steps_to_json
 from portal.core.statement import Line, LineKind
 from portal.usage.queries import SeriesQuantity
 
@@ -38,6 +38,7 @@ def usage_lines(
         by_price.setdefault(key[0], []).append(pools[key])
     lines = []
     for segments in by_price.values():
+        _net(segments)
         reached = _Reached(whole=sum((segment.quantity for segment in segments), ZERO))
         for index, segment in enumerate(segments):
             following = segments[index + 1].version.valid_from if index + 1 < len(segments) else None
@@ -63,20 +64,21 @@ class _Reached:
     billed: Decimal = ZERO
 
     def after(self, segment: "_Pool", line: Line) -> "_Reached":
-        quantity, events = self.quantity + segment.quantity, self.events + segment.events
+        quantity, events = self.quantity + segment.priced, self.events + segment.events
         return _Reached(self.whole, quantity, events, self.billed + line.unrounded)
 
 
 class _Pool:
-    """The usage of one price version within a month."""
+    """The usage of one price version within a month; `priced` is what corrections of the others leave of it."""
 
     def __init__(self, price: ListedPrice, version: Version) -> None:
         self.price, self.version = price, version
-        self.quantity, self.events = ZERO, 0
+        self.quantity, self.priced, self.events = ZERO, ZERO, 0
         self.series: set[int] = set()
 
     def add(self, series: SeriesQuantity) -> None:
         self.quantity += series.quantity
+        self.priced = self.quantity
         self.events += series.events
         self.series.add(series.series_id)
 
@@ -102,6 +104,7 @@ class _Pool:
                 "already": plain(reached.quantity),
                 "events": self.events,
                 "steps": steps_to_json(result),
+                **({"priced": plain(self.priced)} if self.priced != self.quantity else {}),
             },
             references={"price_version_id": self.version.id},
             series=tuple(sorted(self.series)),
@@ -110,11 +113,11 @@ class _Pool:
         )
 
     def _charge(self, reached: _Reached, *, period_ends: bool) -> Charge:
-        """Price the quantity; one that corrections have made negative is credited as it would have been charged."""
-        if self.quantity >= 0 and reached.quantity >= 0:
+        """Price what corrections have left; what they have made negative is credited as it would have been charged."""
+        if self.priced >= 0 and reached.quantity >= 0:
             return charge(
                 self.version.terms,
-                self.quantity,
+                self.priced,
                 already=reached.quantity,
                 period_quantity=reached.whole,
                 already_billed=reached.billed,
@@ -122,13 +125,28 @@ class _Pool:
                 events=self.events,
                 already_events=reached.events,
             )
-        # A minimum or maximum is a rule for what is charged, not for what is given back.
-        terms = replace(self.version.terms, minimum=ZERO, maximum=None)
-        if min(reached.quantity, reached.quantity + self.quantity) >= 0:
-            # Back down the same tiers: what the quantity before cost, less what the smaller one costs.
-            before = charge(terms, reached.quantity, events=reached.events)
-            after = charge(terms, reached.quantity + self.quantity, events=reached.events)
-            amount = after.amount - before.amount
-            return Charge(amount, (Step(self.quantity, ZERO, amount, amount),))
-        size = charge(terms, abs(self.quantity), events=self.events)
-        return size if self.quantity >= 0 else Charge(-size.amount, size.steps)
+        size = charge(_of_units_only(self.version.terms), abs(self.priced), events=self.events)
+        return Charge(-size.amount, size.steps)
+
+
+def _net(segments: Sequence["_Pool"]) -> None:
+    """Let corrections of one segment lower the nearest others first, so that a price change never changes their worth.
+
+    Afterwards no segment is negative, or none is positive: then the whole month is.
+    """
+    for place, segment in enumerate(segments):
+        others = sorted(range(len(segments)), key=lambda other: (abs(other - place), other))
+        for other in others:
+            if segment.priced >= 0:
+                break
+            taken = min(max(segments[other].priced, ZERO), -segment.priced)
+            segments[other].priced -= taken
+            segment.priced += taken
+
+
+def _of_units_only(terms: Terms) -> Terms:
+    """A price without what is asked once a month or an event: that is charged, and never given back."""
+    tiers = tuple(replace(tier, flat_amount=ZERO) for tier in terms.tiers)
+    return replace(
+        terms, tiers=tiers, minimum=ZERO, maximum=None, fee_per_event=ZERO, zero_usage_charges_first_flat=False
+    )

@@ -51,7 +51,7 @@ def explain(line: ShownLine, currency: str, lines: Sequence[ShownLine]) -> Expla
         case LineKind.RESERVATION | LineKind.COUPON | LineKind.PROMOTIONAL:
             return _taken_off(line, currency, [each.description for each in lines])
         case LineKind.TAX:
-            return _tax(line, currency)
+            return _tax(line, currency, [each.description for each in lines])
         case LineKind.ADJUSTMENT:
             return _adjustment(line, currency)
         case _:
@@ -85,9 +85,12 @@ def _usage(line: ShownLine, currency: str) -> Explanation:
         terms, unit=line.unit or "unit", money=lambda value: unit_amount(value, currency), number=quantity
     )
     sentence = f"{words[0].upper()}{words[1:]}."
-    if line.quantity < 0:
+    priced = Decimal(derivation.get("priced", line.quantity))
+    if priced != line.quantity:
+        facts.append(("Priced, after corrections within the month", f"{quantity(priced)} {line.unit}"))
+    if priced < 0:
         sentence += " Corrections outweigh the usage, so it is credited."
-    return Explanation(sentence, tuple(facts), steps, -size if line.quantity < 0 else size)
+    return Explanation(sentence, tuple(facts), steps, -size if priced < 0 else size)
 
 
 def _step(step: dict[str, str], terms: Terms) -> ExplainedStep:
@@ -231,15 +234,20 @@ _ROUNDING = {
 }
 
 
-def _tax(line: ShownLine, currency: str) -> Explanation:
+def _tax(line: ShownLine, currency: str, names: Sequence[str]) -> Explanation:
     derivation = line.derivation
     if "percent" not in derivation:
         sentence = "Tax was rounded over all lines together; this makes the lines add up to the total."
         return Explanation(sentence, (), (), to_major(line.amount, currency))
     net, rate = to_major(derivation["net"], currency), Decimal(derivation["percent"])
-    facts = (("Of", unit_amount(net, currency)), ("Rate", percent(rate)))
-    sentence = f"Tax on all lines of this rate, {_ROUNDING[TaxRounding(derivation['rounding'])]}."
-    return Explanation(sentence, facts, (), _shown(Fraction(net) * Fraction(rate) / 100))
+    rounding = TaxRounding(derivation["rounding"])
+    facts = [("Of", unit_amount(net, currency)), ("Rate", percent(rate))]
+    facts += [(names[number - 1], _minor(part, currency)) for number, part in derivation["parts"]]
+    exact = Fraction(net) * Fraction(rate) / 100
+    if rounding is TaxRounding.LINE:
+        # Each line was rounded by itself, so their sum is exact.
+        exact = Fraction(to_major(line.amount, currency))
+    return Explanation(f"Tax on all lines of this rate, {_ROUNDING[rounding]}.", tuple(facts), (), _shown(exact))
 
 
 def _percent(share: Fraction) -> str:

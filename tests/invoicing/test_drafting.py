@@ -194,15 +194,15 @@ def test_corrections_lower_the_line_and_may_make_it_a_credit():
     assert draft(acme).statement.carried_forward == 400
 
 
-def test_a_segment_that_corrections_outweigh_goes_back_down_the_tiers_it_came_up():
-    # 1,000 with 100 free at 1.00 = 900. After the price change −50 in all: 950 cost 850, so 50 are given back.
+def test_a_segment_that_corrections_outweigh_lowers_the_one_before_it():
+    # 1,000 with 100 free at 1.00; after the price change −50 in all: 950 cost 850.00, and the −50 nothing.
     acme, meter = make_organization(), make_meter(dimensions=())
     terms = {"model": "per_unit", "unit_amount": "1.00", "free_quantity": "100"}
     make_price(meter, terms)
     make_price(meter, terms, valid_from=date(2026, 10, 16))
     use(acme, meter, 1000, at=date(2026, 10, 3))
     use(acme, meter, -50, at=date(2026, 10, 20), correction=True)
-    assert [line.amount for line in draft(acme).statement.lines] == [90_000, -5_000]
+    assert [line.amount for line in draft(acme).statement.lines] == [85_000, 0]
 
 
 def test_a_minimum_is_asked_once_a_month_by_the_segment_that_ends_it():
@@ -350,3 +350,32 @@ def test_a_draft_is_computed_in_as_many_queries_whatever_was_used(app):
     for number in range(40):
         use(acme, meter, 1, region=f"r{number}", at=MONTH.days()[number % 31])
     assert queries() == few <= 12
+
+
+@pytest.mark.parametrize(
+    ("terms", "first", "then", "total"),
+    [
+        # Tier of the whole month's 40: 1.00 each.
+        ({"model": "volume", "tiers": [{"up_to": "50", "unit_amount": "1"}, {"unit_amount": "0.5"}]}, 100, -60, 4_000),
+        ({"model": "per_unit", "unit_amount": "1", "minimum": "100"}, 10, -1, 10_000),
+        ({"model": "package", "unit_amount": "3", "package_size": "100", "minimum": "20"}, 84, -60, 2_000),
+        ({"model": "per_unit", "unit_amount": "1", "maximum": "40", "discount_percent": "10"}, 87, -35, 4_000),
+        ({"model": "flat_fee", "unit_amount": "1", "maximum": "40"}, 92, -42, 4_000),
+        ({"model": "per_unit", "unit_amount": "1", "maximum": "40", "free_quantity": "10"}, -40, 115, 4_000),
+    ],
+)
+def test_the_same_terms_published_again_never_change_what_a_corrected_month_costs(terms, first, then, total):
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, terms)
+    for at, quantity in ((date(2026, 10, 3), first), (date(2026, 10, 20), then)):
+        use(acme, meter, quantity, at=at, correction=quantity < 0)
+    assert draft(acme).statement.total == total
+    make_price(meter, terms, valid_from=date(2026, 10, 16))
+    assert draft(acme).statement.total == total
+
+
+def test_what_is_asked_once_a_month_is_not_given_back_by_corrections():
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, {"model": "graduated", "tiers": [{"unit_amount": "1", "flat_amount": "50"}]})
+    use(acme, meter, -1, correction=True)
+    assert draft(acme).statement.total == -100

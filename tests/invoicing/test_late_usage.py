@@ -64,7 +64,7 @@ def test_it_is_rated_with_the_prices_and_tiers_of_its_own_month(billed):
     # 80 were billed as 80.00. With 40 more, 120 cost 100 × 1.00 + 20 × 0.50 = 110.00: 30.00 are still owed.
     acme, meter, invoice = billed
     use(acme, meter, 40)
-    assert adjustments(acme) == [("Late usage of 2026-10", 3_000, MONTH.first_day, MONTH.last_day)]
+    assert adjustments(acme) == [("Late usage of 2026-10 · Compute", 3_000, MONTH.first_day, MONTH.last_day)]
     assert is_intact(reload(invoice), items_of(invoice.id))
     assert broken() == []
 
@@ -82,7 +82,7 @@ def test_it_is_billed_once_and_what_comes_later_still_is_billed_after_that(bille
     assert [(item.kind, item.amount) for item in items_of(november.id)] == [("adjustment", 3_000)]
     assert adjustments(acme, NEXT.next) == []
     use(acme, meter, 10)
-    assert adjustments(acme, NEXT.next) == [("Late usage of 2026-10", 500, MONTH.first_day, MONTH.last_day)]
+    assert adjustments(acme, NEXT.next) == [("Late usage of 2026-10 · Compute", 500, MONTH.first_day, MONTH.last_day)]
     december = finalize_now(make_draft(acme, NEXT.next), now=datetime(2027, 1, 5, tzinfo=UTC))
     assert reload(december).total == 500
     assert sql("SELECT sum(quantity) FROM billed_usage") == sql("SELECT sum(quantity) FROM usage_daily")
@@ -92,7 +92,7 @@ def test_it_is_billed_once_and_what_comes_later_still_is_billed_after_that(bille
 def test_a_correction_that_comes_late_is_given_back(billed):
     acme, meter, _ = billed
     use(acme, meter, -30, correction=True)
-    assert adjustments(acme) == [("Late usage of 2026-10", -3_000, MONTH.first_day, MONTH.last_day)]
+    assert adjustments(acme) == [("Late usage of 2026-10 · Compute", -3_000, MONTH.first_day, MONTH.last_day)]
 
 
 def test_what_comes_within_the_hold_window_is_late_too_and_a_cancel_takes_it_in(billed):
@@ -106,7 +106,7 @@ def test_what_comes_within_the_hold_window_is_late_too_and_a_cancel_takes_it_in(
         frozen = draft_of(acme, NEXT, frozen_invoice_id=november.id).statement
         assert frozen.total == 900
         in_december = {line.description: line.amount for line in draft_of(acme, NEXT.next).statement.lines}
-    assert in_december == {"Late usage of 2026-10": 3_000, "Late usage of 2026-11": 1_800}
+    assert in_december == {"Late usage of 2026-10 · Compute": 3_000, "Late usage of 2026-11 · Compute": 1_800}
     with transaction():
         cancel(november.id, now=LATER)
         assert draft_of(acme, NEXT).statement.total == 2_700 + 3_000
@@ -137,7 +137,7 @@ def test_voiding_the_invoice_that_took_it_lets_it_go_on_the_next_one(billed):
     november = finalize_now(make_draft(acme, NEXT), now=LATER)
     with transaction():
         void_invoice(november.id, reason="wrong", now=LATER)
-    assert adjustments(acme) == [("Late usage of 2026-10", 3_000, MONTH.first_day, MONTH.last_day)]
+    assert adjustments(acme) == [("Late usage of 2026-10 · Compute", 3_000, MONTH.first_day, MONTH.last_day)]
     finalize_now(make_draft(acme, NEXT), now=LATER)
     assert sql("SELECT sum(quantity) FROM billed_usage AS b JOIN invoices AS i ON i.id = b.invoice_id"
                " WHERE i.state <> 'void'") == sql("SELECT sum(quantity) FROM usage_daily")  # fmt: skip
