@@ -135,6 +135,7 @@ def _listed(number: int, terms: Terms) -> ListedPrice:
         for_plan_id=None,
         match=MappingProxyType({}),
         archived_on=None,
+        off_sale=(),
         versions=(Version(number, SINCE, terms, terms_to_json(terms)),),
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import Flask, g
+from flask import Flask, current_app, g
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +23,8 @@ from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
 from portal.payments.sweeping import sweep_open_invoices
+from portal.usage.request_log import trim_request_log
+from portal.usage.sources.pulling import pull_by_clock
 
 log = logging.getLogger(__name__)
 LOOK_AGAIN_EVERY = timedelta(minutes=5)
@@ -48,6 +50,10 @@ RECURRING = (
         300,
         lambda: sweep_open_invoices(now=clock.now(), every=LOOK_AGAIN_EVERY),
     ),
+    # Lines of the ingest log that nobody will ask for any more.
+    Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
+    # Steps of Prometheus' queries that are over; after a pause, all that were missed.
+    Recurring("pull usage from Prometheus", 60, lambda: pull_by_clock(current_app.config["SETTINGS"].prometheus_pulls)),
 )
 
 

@@ -30,6 +30,9 @@ class Settings:
     grace_hours: int
     session_days: int
     days_until_due: int
+    api_requests_per_minute: int
+    api_events_per_minute: int
+    prometheus_pulls: str | None
     htmx_url: str
     htmx_integrity: str
     trusted_hosts: tuple[str, ...]
@@ -49,11 +52,18 @@ def _text(value: str) -> str:
 
 
 LARGEST_COUNT = 100_000
+LARGEST_LIMIT = 1_000_000_000
 
 
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) > LARGEST_COUNT:
         raise ValueError(f"it is a whole number from 0 to {LARGEST_COUNT:,}")
+    return int(value)
+
+
+def _limit(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()) or int(value) > LARGEST_LIMIT:
+        raise ValueError(f"it is a whole number from 0 to {LARGEST_LIMIT:,}")
     return int(value)
 
 
@@ -105,6 +115,10 @@ def _optional_url(value: str) -> str | None:
     return _url(value) if value else None
 
 
+def _optional_path(value: str) -> str | None:
+    return value.strip() or None
+
+
 def _stripe_key(value: str) -> str:
     if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
         raise ValueError("it starts with sk_test_ or sk_live_")
@@ -151,6 +165,21 @@ VARIABLES: dict[str, Variable] = {
     "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
     "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
     "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
+    "api_requests_per_minute": Variable(
+        "API_REQUESTS_PER_MINUTE",
+        _limit,
+        "6000",
+        "requests a minute that an API key may send, and all keys of an organization together; 0 means no limit",
+    ),
+    "api_events_per_minute": Variable(
+        "API_EVENTS_PER_MINUTE",
+        _limit,
+        "600000",
+        "events a minute that an API key may send, and all keys of an organization together; 0 means no limit",
+    ),
+    "prometheus_pulls": Variable(
+        "PROMETHEUS_PULLS", _optional_path, "", "a YAML file: what to pull from Prometheus; empty means nothing"
+    ),
     "htmx_url": Variable(
         "HTMX_URL",
         _text,

@@ -18,7 +18,7 @@ from portal.core.money import major_text
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.db import transaction
-from portal.invoicing.queries import open_from
+from portal.invoicing.queries import agreement_open_from
 from portal.operator import as_operator
 from portal.operator_console import DAY, DECIMAL, MONTH, locked_organization, organization_named, print_table, to_minor
 
@@ -116,7 +116,7 @@ def redeem(organization: str, code: str, first_month: Month | None) -> None:
             code,
             first_month=first_month or Month.of(today),
             today=today,
-            open_from=open_from(organization_id=customer.id),
+            open_from=agreement_open_from(customer.id, now=clock.now()),
         )
     console.print(f"It lowers the invoices from {Month.of(given.first_month)} on.")
 
@@ -133,7 +133,7 @@ def end(organization: str, redemption: UUID, last_month: Month) -> None:
         coupons.end_redemption(
             coupons.redemption_of(redemption, customer.id).id,
             last_month=last_month,
-            open_from=open_from(organization_id=customer.id),
+            open_from=agreement_open_from(customer.id, now=clock.now()),
         )
     console.print(f"It lowers no invoice after that of {last_month}.")
 

@@ -65,7 +65,7 @@ class _Written(click.ParamType):
             return value
         try:
             return self._read(value)
-        except (ValueError, InvalidInput):
+        except (ValueError, OverflowError, InvalidInput):
             self.fail(f"“{value}” is not {self._says}.", param, ctx)
 
 

@@ -14,7 +14,7 @@ from portal.catalog.models import Subscription
 from portal.catalog.queries import subscriptions_of
 from portal.infra import clock
 from portal.infra.db import transaction
-from portal.invoicing.queries import open_from
+from portal.invoicing.queries import agreement_open_from
 from portal.operator import as_operator
 from portal.operator_console import MOMENT, locked_organization, organization_named, print_table
 
@@ -76,7 +76,7 @@ def start(
             customer,
             subscribing.plan_named(plan),
             starts_at=at or clock.now(),
-            open_from=open_from(organization_id=customer.id),
+            open_from=agreement_open_from(customer.id, now=clock.now()),
             quantity=quantity,
             label=label,
             trial_days=trial_days,
@@ -111,7 +111,7 @@ def change(
             quantity=quantity,
             at=_when(at, at_period_end, now),
             now=now,
-            open_from=open_from(organization_id=found.organization_id),
+            open_from=agreement_open_from(found.organization_id, now=clock.now()),
         )
     console.print(f"Changed from {_said(made.effective_at)}; the change is {made.public_id}.", soft_wrap=True)
 
@@ -145,7 +145,7 @@ def cancel(organization: str, subscription: UUID, reason: str, at: datetime | No
             found.id,
             at=_when(at, at_period_end, now),
             now=now,
-            open_from=open_from(organization_id=found.organization_id),
+            open_from=agreement_open_from(found.organization_id, now=clock.now()),
             reason=reason,
         )
     console.print(f"The subscription ends on {_said(ended.ended_at)}.", soft_wrap=True)

@@ -1,19 +1,21 @@
-"""`flask usage`: usage from files."""
+"""`flask usage`: usage from files and from Prometheus."""
 
 import csv
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from portal import focus_import
@@ -23,24 +25,32 @@ from portal.core.keys import DEFAULT_SOURCE
 from portal.core.money import to_major
 from portal.focus_comparison import Compared, compare
 from portal.infra import clock
+from portal.infra.formats import moment
+from portal.infra.yaml_text import read_yaml
 from portal.operator import as_operator
 from portal.usage.events import FUTURE_ALLOWED
 from portal.usage.ingesting import Outcome
-from portal.usage.sources.documents import NEEDED, document_of_csv, document_of_json
+from portal.usage.sources.event_files import EventFile
 from portal.usage.sources.files import FileUnusable, SourceFile
+from portal.usage.sources.mapping import FileMapping, read_mapping
 from portal.usage.sources.naming import RowLog
-from portal.usage.sources.rows import csv_rows, jsonl_rows
-from portal.usage.sources.storing import store_events
+from portal.usage.sources.pull_files import PullFile, read_pull_file
+from portal.usage.sources.pulling import pull, pull_states
+from portal.usage.sources.rejecting import CsvRejects, JsonRejects
+from portal.usage.sources.storing import Tally
 from portal.usage.sources.surveying import Survey, survey
 from portal.usage.sources.treating import TOLERANCE, Kind
 
 FOCUS, CSV, JSONL = "focus", "csv", "jsonl"
 MOST_COMPARED = 30
+MOST_COUNTED = 31
 ROWS_PER_LOOK = 250
 WIDE = 180
 console = Console()
 
-usage_group = AppGroup("usage", help="Usage from files.")
+usage_group = AppGroup("usage", help="Usage from files and from Prometheus.")
+pull_group = AppGroup("pull", help="Usage that other systems keep.")
+usage_group.add_command(pull_group)
 
 
 @usage_group.command("import")
@@ -49,51 +59,76 @@ usage_group = AppGroup("usage", help="Usage from files.")
     "--format", "kind", type=click.Choice([FOCUS, CSV, JSONL]), required=True, help="How the file is written."
 )
 @click.option(
-    "--source", help=f"Names the ids of the file; an id counts once per source. [{FOCUS}, else {DEFAULT_SOURCE}]"
+    "--mapping", "mapping_file", type=click.File("rb"), help="csv, jsonl: a YAML file, which column is which field."
 )
-@click.option("--dry-run", is_flag=True, help="Read and check everything, store nothing.")
-@click.option("--rejects", help="Where to name rejected rows. [FILE.rejects.csv]")
+@click.option(
+    "--source",
+    help=f"Names the ids of the file; an id counts once per source. [what the mapping says; {FOCUS}: {FOCUS}, else"
+    f" {DEFAULT_SOURCE}]",
+)
+@click.option("--dry-run", is_flag=True, help="Read and check everything, say what would happen, store nothing.")
+@click.option("--rejects", help="Where to put rejected rows. [FILE.rejects.csv, FILE.rejects.jsonl]")
 @click.option("--special", help="focus: where to name rows that are treated specially. [FILE.special.csv]")
 @click.option("--comparison", help="focus: where to write the whole comparison with the drafts.")
 @as_operator
 def import_usage(
     file: str,
     kind: str,
+    mapping_file: BinaryIO | None,
     source: str | None,
     dry_run: bool,
     rejects: str | None,
     special: str | None,
     comparison: str | None,
 ) -> None:
-    """Import usage from FILE (.gz is unpacked; - is standard input). Running it again stores nothing twice.
+    """Import usage from FILE (gzip is unpacked; - is standard input). Running it again stores nothing twice.
 
-    csv and jsonl: id, organization, meter, quantity, time, source and correction are fields, all else is a property.
+    csv and jsonl: id, organization, meter, quantity, time, source and correction are fields, all else is a property;
+    or as the mapping file says (docs/usage_sources.md). An interrupted import goes on where it was. Rejected rows
+    stand, with the reason, in a file that can be mended and imported in the same way.
     focus: a cloud bill; its accounts, SKUs and list prices become organizations, meters and prices.
     Exits with 1 if any row was rejected, with 2 if the file cannot be used.
     """
     read = SourceFile(file)
-    if kind == FOCUS and read.is_standard_input:
-        raise click.UsageError("A FOCUS file is read twice, so it cannot come from standard input.")
-    rejects, special = rejects or _beside(read, "rejects"), special or _beside(read, "special")
+    if kind == FOCUS and (read.is_standard_input or mapping_file is not None):
+        what = "is read twice, so it cannot come from standard input" if read.is_standard_input else "needs no mapping"
+        raise click.UsageError(f"A FOCUS file {what}.")
+    mapping = _mapping(mapping_file)
+    rejects = rejects or _beside(read, "rejects", JSONL if kind == JSONL else CSV)
+    special = special or _beside(read, "special", CSV)
     _check_places(file, [rejects, special, comparison] if kind == FOCUS else [rejects])
+    refused = {FOCUS: RowLog, CSV: CsvRejects, JSONL: JsonRejects}[kind](rejects, "field")
     try:
-        with RowLog(rejects, "field") as refused:
+        with refused:
             if kind == FOCUS:
                 with RowLog(special, "treated as") as specials:
                     _import_focus(read, source or FOCUS, dry_run, refused, specials, comparison)
             else:
-                _import_events(read, kind, source or DEFAULT_SOURCE, dry_run, refused)
+                _import_events(EventFile(read, mapping, source, refused), dry_run)
     except FileUnusable as error:
         raise click.UsageError(error.sentence) from error
     if refused.total:
         _name("Rejected", refused)
-        console.print(f"{refused.total:,} rows were rejected; repair them and import the file again.", soft_wrap=True)
+        mend = "repair them and import the file again" if kind == FOCUS else "mend them there and import that file"
+        console.print(f"{refused.total:,} rows were rejected; {mend}.", soft_wrap=True)
         sys.exit(1)
 
 
-def _beside(read: SourceFile, what: str) -> str:
+def _mapping(file: BinaryIO | None) -> FileMapping | None:
+    """The mapping of a YAML file. Raises a usage error that says what does not fit."""
+    if file is None:
+        return None
+    try:
+        return read_mapping(read_yaml(file.read().decode("utf-8-sig")))
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file.name} is not UTF-8 text.") from None
+    except InvalidInput as error:
+        raise click.UsageError(f"{file.name}: {error.sentence}") from error
+
+
+def _beside(read: SourceFile, what: str, ending: str) -> str:
     """Beside the file; in the current folder if the file's own takes no more files."""
-    path = Path(f"{read.name}.{what}.csv")
+    path = Path(f"{read.name}.{what}.{ending}")
     return str(path) if os.access(path.parent, os.W_OK) else path.name
 
 
@@ -111,27 +146,39 @@ def _check_places(file: str, places: list[str | None]) -> None:
         taken.add(path)
 
 
-def _import_events(read: SourceFile, kind: str, source: str, dry_run: bool, refused: RowLog) -> None:
-    with _progress(read, "Storing") as reached, read.lines() as lines:
-        documents = _csv_documents(lines, source) if kind == CSV else _json_documents(lines, source)
-        counts = store_events(documents, rejects=refused, reached=reached, dry_run=dry_run)
+def _import_events(file: EventFile, dry_run: bool) -> None:
     if dry_run:
-        console.print(f"{counts[Outcome.ACCEPTED]:,} events can be stored. Nothing was.")
-    else:
-        console.print(_said("events", counts))
+        tally = Tally()
+        with _progress(file.read, "Checking") as reached:
+            counts = file.rehearse(tally, reached)
+        _say_tally(tally)
+        there = f", {counts[Outcome.DUPLICATE]:,} are there already" if counts[Outcome.DUPLICATE] else ""
+        console.print(f"{counts[Outcome.ACCEPTED]:,} events can be stored{there}. Nothing was.")
+        return
+    done = file.done()
+    if done.events:
+        console.print(f"Going on after row {done.place.number:,}: all before it is stored.")
+    with _progress(file.read, "Storing", done.place.number) as reached:
+        counts = file.store(done, reached)
+    console.print(_said("events", counts + Counter({Outcome.DUPLICATE: done.events})))
 
 
-def _csv_documents(lines: Iterator[str], source: str) -> Iterator[tuple[int, Any]]:
-    for number, row in csv_rows(lines, NEEDED):
-        yield number, row if isinstance(row, InvalidInput) else document_of_csv(row, source)
-
-
-def _json_documents(lines: Iterator[str], source: str) -> Iterator[tuple[int, Any]]:
-    for number, document in jsonl_rows(lines):
-        try:
-            yield number, document if isinstance(document, InvalidInput) else document_of_json(document, source)
-        except InvalidInput as error:
-            yield number, error
+def _say_tally(tally: Tally) -> None:
+    """What a file would add: by meter, by organization and by day, the largest organizations first."""
+    meters = Table("Meter", Column("Events", justify="right"), Column("Quantity", justify="right"))
+    for code, (events, quantity) in sorted(tally.meters.items()):
+        meters.add_row(Text(code), f"{events:,}", plain(quantity))
+    organizations = Table("Organization", Column("Events", justify="right"))
+    for slug, events in tally.organizations.most_common(MOST_COUNTED):
+        organizations.add_row(Text(slug), f"{events:,}")
+    days = Table("Day", Column("Events", justify="right"))
+    for day, events in sorted(tally.days.items())[:MOST_COUNTED]:
+        days.add_row(day.isoformat(), f"{events:,}")
+    for table, counted in ((meters, tally.meters), (organizations, tally.organizations), (days, tally.days)):
+        if counted:
+            _wide().print(table)
+        if len(counted) > table.row_count:
+            console.print(f"… and {len(counted) - table.row_count:,} more.")
 
 
 def _import_focus(
@@ -280,20 +327,74 @@ class _RowsColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         rows, seconds = task.fields["rows"], task.elapsed or 0
-        rate = f" · {rows / seconds:,.0f}/s" if seconds else ""
+        rate = f" · {(rows - task.fields['passed']) / seconds:,.0f}/s" if seconds else ""
         return Text(f"{rows:,} rows{rate}")
 
 
 @contextmanager
-def _progress(read: SourceFile, doing: str) -> Iterator[Callable[[int], None]]:
-    """A bar by bytes read, with rows, rate and time left; call what it gives with the number of the last row."""
+def _progress(read: SourceFile, doing: str, passed: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar by bytes read, with rows, rate and time left; call what it gives with the number of the last row.
+
+    Rows that an earlier run `passed` are no part of the rate.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _RowsColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-        task = bar.add_task(doing, total=None, rows=0)
+        task = bar.add_task(doing, total=None, rows=passed, passed=passed)
 
         def reached(number: int) -> None:
             if number >= bar.tasks[task].fields["rows"] + ROWS_PER_LOOK:
                 bar.update(task, completed=read.position, total=read.size, rows=number)
 
         yield reached
+
+
+@pull_group.command("prometheus")
+@click.option("--file", help="What to pull (YAML; docs/usage_sources.md). [setting PROMETHEUS_PULLS]")
+@click.option("--query", "only", help="Pull this query only.")
+@as_operator
+def pull_prometheus(file: str | None, only: str | None) -> None:
+    """Pull every query up to now, less the lag. Safe to run twice and beside the clock, which does it every minute.
+
+    Exits with 1 if a query failed; its watermark stays, so the next run begins there.
+    """
+    pulls = _pull_file(file)
+    if only is not None and only not in [query.name for query in pulls.queries]:
+        raise click.UsageError(f"The file has no query {only}.")
+    failed = 0
+    for pulled in pull(pulls, now=clock.now(), only=only):
+        upto = f"up to {moment(pulled.watermark)}" if pulled.watermark else "nothing pulled yet"
+        there = f", {pulled.there_already:,} were there already" if pulled.there_already else ""
+        note = f" ({pulled.note})" if pulled.note else ""
+        console.print(Text(f"{pulled.name}: {pulled.stored:,} events stored{there}, {upto}{note}."), soft_wrap=True)
+        if pulled.error:
+            failed += 1
+            console.print(Text(f"{pulled.name}: {pulled.error}", style="red"), soft_wrap=True)
+    if failed:
+        sys.exit(1)
+
+
+@usage_group.command("pulls")
+@as_operator
+def list_pulls() -> None:
+    """How far every query of Prometheus has been pulled, and what came of its last run."""
+    states = pull_states()
+    table = Table("Query", "Watermark", "Last run", Column("Events", justify="right"), "Error", "Note")
+    for state in states:
+        table.add_row(
+            Text(state.name),
+            moment(state.watermark) if state.watermark else "",
+            moment(state.last_run_at),
+            f"{state.last_count:,}",
+            Text(state.last_error or "", style="red"),
+            Text(state.last_note or ""),
+        )
+    _wide().print(table if states else "Nothing has been pulled yet.")
+
+
+def _pull_file(path: str | None) -> PullFile:
+    """The file of an option, or of the setting. Raises a usage error without either, InvalidInput if it is wrong."""
+    named = path or current_app.config["SETTINGS"].prometheus_pulls
+    if named is None:
+        raise click.UsageError("Say what to pull: --file, or the setting PROMETHEUS_PULLS.")
+    return read_pull_file(named)

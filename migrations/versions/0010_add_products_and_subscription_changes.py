@@ -50,6 +50,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_prices_for_plan_is_of_a_meter"), "prices", "for_plan_id IS NULL OR meter_id IS NOT NULL"
     )
+    op.add_column("prices", sa.Column("off_sale", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False))
     op.drop_index("uq_prices_place", "prices")
     op.create_index(
         "uq_prices_place",
@@ -111,6 +112,7 @@ def downgrade() -> None:
     op.drop_column("subscriptions", "trial_ends_at")
     op.drop_column("subscriptions", "anchor_at")
     op.drop_index("uq_prices_place", "prices")
+    op.drop_column("prices", "off_sale")
     op.drop_column("prices", "for_plan_id")
     op.create_index("uq_prices_place", "prices", PLACE, unique=True, postgresql_nulls_not_distinct=True)
     for column in ("credit_meters", "trial_days", "interval", "product_id"):

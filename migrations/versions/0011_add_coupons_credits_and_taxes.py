@@ -135,7 +135,6 @@ def upgrade() -> None:
     )
 
     _let_invoices_hold_them()
-    _keep_late_months()
     for table, condition in PROTECTED.items():
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
@@ -152,21 +151,6 @@ def upgrade() -> None:
             f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}"
             " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
         )
-
-
-def _keep_late_months() -> None:
-    op.create_table(
-        "late_months",
-        sa.Column("organization_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("month", sa.Date(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "month", name=op.f("pk_late_months")),
-    )
-    op.create_index("ix_billed_usage_organization_id_day", "billed_usage", ["organization_id", "day"])
-    op.execute("ALTER TABLE late_months ENABLE ROW LEVEL SECURITY")
-    op.execute("ALTER TABLE late_months FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY everything ON late_months TO {EVERYTHING} USING (true) WITH CHECK (true)")
-    op.execute(f"CREATE POLICY own_rows ON late_months TO portal_tenant USING ({OWN_ROW}) WITH CHECK ({OWN_ROW})")
-    op.execute(f"GRANT SELECT, INSERT ON late_months TO portal_tenant, {EVERYTHING}")
 
 
 def _let_invoices_hold_them() -> None:
@@ -218,8 +202,6 @@ def _replace_invoice_checks(adds_up: str, not_negative: str, kinds: tuple[str, .
 
 
 def downgrade() -> None:
-    op.drop_index("ix_billed_usage_organization_id_day", "billed_usage")
-    op.drop_table("late_months")
     op.drop_index("ix_invoice_items_price_version_id", "invoice_items")
     for column in ("coupon_redemption_id", "credit_grant_id", "discount", "credited", "tax"):
         op.drop_column("invoice_items", column)

@@ -35,7 +35,7 @@ from portal.infra.pages import policy
 from portal.infra.yaml_text import write_yaml
 from portal.invoicing.crediting import grant_credit, grants_of, withdraw_credit
 from portal.invoicing.models import CreditGrant
-from portal.invoicing.queries import open_from
+from portal.invoicing.queries import agreement_open_from, open_from
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_of
 from portal.organizations.taxing import set_tax_terms
@@ -56,7 +56,7 @@ def start(public_id: UUID) -> Answer:
             organization,
             _chosen_plan(form.plan.data),
             starts_at=midnight(form.starts_at.day) if form.starts_at.day else moment,
-            open_from=open_from(organization_id=organization.id),
+            open_from=agreement_open_from(organization.id, now=clock.now()),
             quantity=form.quantity.number or 0,
             label=form.label.data,
             trial_days=form.trial_days.number,
@@ -88,7 +88,7 @@ def change(public_id: UUID, subscription_id: UUID) -> Answer:
             quantity=form.quantity.number or 0,
             at=moment if form.at.data == "now" else None,
             now=moment,
-            open_from=open_from(organization_id=customer.id),
+            open_from=agreement_open_from(customer.id, now=clock.now()),
         )
         plan = _chosen_plan(form.plan.data)
         return f"It changes to {quantity(made.quantity)} × {plan.name} on {said(made.effective_at)}."
@@ -109,7 +109,7 @@ def cancel(public_id: UUID, subscription_id: UUID) -> Answer:
             found.id,
             at=moment if form.at.data == "now" else None,
             now=moment,
-            open_from=open_from(organization_id=customer.id),
+            open_from=agreement_open_from(customer.id, now=clock.now()),
             reason=form.reason.data or "",
         )
         assert ended.ended_at is not None, "it was cancelled just now"
@@ -173,7 +173,7 @@ def redeem_coupon(public_id: UUID) -> Answer:
             form.code.data or "",
             first_month=Month.parse(form.first_month.data),
             today=moment.date(),
-            open_from=open_from(organization_id=organization.id),
+            open_from=agreement_open_from(organization.id, now=clock.now()),
         )
         until = f"until {month_name(given.last_month)}" if given.last_month else "without an end"
         worth = coupon_in_words(given.coupon)
@@ -194,7 +194,7 @@ def end_coupon(public_id: UUID, redemption_id: UUID) -> Answer:
 
     def act(customer: Organization, _: datetime) -> str:
         last_month = Month.parse(form.last_month.data)
-        end_redemption(found.id, last_month=last_month, open_from=open_from(organization_id=customer.id))
+        end_redemption(found.id, last_month=last_month, open_from=agreement_open_from(customer.id, now=clock.now()))
         return f"“{found.coupon.name}” lowers no invoice after {month_name(last_month.first_day)}."
 
     note = f"{coupon_in_words(found.coupon)}, since {month_name(found.first_month)}."

@@ -12,6 +12,7 @@ from portal.admin.rehearsing import rehearsal
 from portal.admin.staff import staff_blueprint
 from portal.catalog.listing import Entry, entry_of, meter_of, plan_of, subscribers_of
 from portal.catalog.locking import lock_prices
+from portal.catalog.models import Price
 from portal.catalog.publishing import archive, restore
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.periods import Month
@@ -60,7 +61,8 @@ def _open_entry(public_id: UUID) -> Entry:
 
 
 def _version_form(entry: Entry, form: PriceTerms) -> str:
-    return render_template("admin/catalog/version_form.html", entry=entry, form=form, open_from=first_open_day(entry))
+    opens = first_open_day(entry.price)
+    return render_template("admin/catalog/version_form.html", entry=entry, form=form, open_from=opens)
 
 
 def _values(form: PriceTerms) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def switch(kind: str, public_id: UUID, step: str) -> Response:
         if step == "archive":
             archive(found, now=clock.now())
         else:
-            restore(found)
+            restore(found, open_from=first_open_day(found) if isinstance(found, Price) else None)
     flash(f"“{name}” is {'archived' if step == 'archive' else 'on sale again'}.", "success")
     return redirect(_address(kind, public_id), 303)
 

@@ -10,7 +10,7 @@ from wtforms.validators import Length
 from portal.admin.typed_fields import DayField, YamlField
 from portal.catalog.listing import Entry
 from portal.catalog.locking import lock_prices
-from portal.catalog.models import PriceVersion
+from portal.catalog.models import Price, PriceVersion
 from portal.catalog.publishing import publish_price
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.core.pricing import terms_from_json, terms_to_json
@@ -56,11 +56,11 @@ def terms_text(terms: Terms) -> str:
     return write_yaml(terms_to_json(terms))
 
 
-def first_open_day(entry: Entry) -> date | None:
+def first_open_day(price: Price) -> date | None:
     """The first day from which another version can apply; None if nothing has been billed yet."""
-    if entry.price.organization_id is not None:
-        return open_from(organization_id=entry.price.organization_id)
-    return open_from(entry.price.currency)
+    if price.organization_id is not None:
+        return open_from(organization_id=price.organization_id)
+    return open_from(price.currency)
 
 
 def publish_version(entry: Entry, *, terms: dict[str, Any], valid_from: date, note: str | None) -> PriceVersion:
@@ -77,7 +77,7 @@ def publish_version(entry: Entry, *, terms: dict[str, Any], valid_from: date, no
         currency=price.currency,
         terms=terms,
         valid_from=valid_from,
-        open_from=first_open_day(entry),
+        open_from=first_open_day(price),
         meter=entry.meter,
         plan=entry.plan,
         match=price.match,

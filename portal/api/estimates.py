@@ -6,8 +6,9 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from portal.api.events import UnsupportedContent
+from portal.api.bodies import UnsupportedContent
 from portal.api.guard import require_key
+from portal.api.limiting import add_limit_headers, count_request
 from portal.catalog.models import Meter
 from portal.catalog.pricebook import pricebook_for
 from portal.catalog.queries import contract_of, meters_by_code, subscriptions_of
@@ -26,6 +27,7 @@ LARGEST_BODY_BYTES = 256 * 1024
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 bp = Blueprint("estimates", __name__, url_prefix="/api/v1")
 bp.before_request(require_key)
+bp.after_request(add_limit_headers)
 csrf.exempt(bp)
 
 
@@ -33,6 +35,7 @@ csrf.exempt(bp)
 @policy("api key: read")
 def post_estimate() -> Response:
     """Price one quantity or a list of items. Reads the price list where an item names a meter, and writes nothing."""
+    count_request()
     request.max_content_length = LARGEST_BODY_BYTES
     if request.mimetype != "application/json":
         raise UnsupportedContent("Send application/json: a price and a quantity, or a list of items.")

@@ -1,24 +1,29 @@
-"""POST /api/v1/events: usage comes in; GET /api/v1/meters: what can be reported."""
+"""POST /api/v1/events: usage comes in. GET /api/v1/meters: what can be reported; /api/v1/requests: what was."""
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
 
+from portal.api.bodies import Unreadable, format_of_request, id_of, read_batch
 from portal.api.guard import require_key
+from portal.api.limiting import add_limit_headers, count_request
 from portal.catalog.queries import meters_by_code
-from portal.core.errors import InvalidInput
+from portal.core.errors import InvalidInput, PortalError
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.queries import ids_by_slug
-from portal.usage.events import Reader, UsageRecord, read_json, storable
+from portal.usage.events import Reader, UsageRecord, storable
 from portal.usage.ingesting import Outcome, ingest
+from portal.usage.request_log import log_request, recent_requests
 
-MOST_EVENTS = 5_000
-LARGEST_BODY_BYTES = 5 * 1024 * 1024
+DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 bp.before_request(require_key)
+bp.after_request(add_limit_headers)
 csrf.exempt(bp)
 
 
@@ -30,26 +35,47 @@ def post_events() -> tuple[Response, int]:
     200 if any was accepted or is a duplicate, 422 if none: good items are kept, whatever stands beside them.
     Idempotent: send a batch again whenever the answer did not arrive.
     """
-    request.max_content_length = LARGEST_BODY_BYTES
-    if request.mimetype != "application/json":
-        raise UnsupportedContent("Send application/json: one event or a list of events.")
-    documents = read_json(request.get_data())
-    if isinstance(documents, dict):
-        documents = [documents]
-    if not isinstance(documents, list) or not documents:
-        raise InvalidInput("The body is one event or a list of at least one.")
-    if len(documents) > MOST_EVENTS:
-        raise InvalidInput(f"A batch holds at most {MOST_EVENTS} events; this one has {len(documents)}.")
-    results = _store(documents)
+    holder: KeyHolder = g.key_holder
+    try:
+        items = read_batch(from_platform=holder.organization_id is None)
+    except (PortalError, HTTPException):
+        count_request()
+        raise
+    count_request(events=len(items))
+    results = _store(items)
     counts = {outcome: sum(result["status"] == outcome for result in results) for outcome in _STATUSES}
+    g.batch = counts, results
     kept = counts["accepted"] + counts["duplicate"]
     return jsonify({**counts, "results": results}), 200 if kept else 422
 
 
+@bp.after_request
+def log_batch(response: Response) -> Response:
+    """Write the request into the ingest log, refused ones too, but none that failed by our fault."""
+    is_batch = request.endpoint == "api.post_events" and request.method == "POST"
+    if not is_batch or "key_holder" not in g or response.status_code >= 500:
+        return response
+    holder: KeyHolder = g.key_holder
+    counts, results = g.get("batch") or ({}, [_refusal(response)])
+    log_request(
+        organization_id=holder.organization_id,
+        api_key_id=holder.key_id,
+        at=clock.now(),
+        request_id=g.request_id,
+        status=response.status_code,
+        counts=counts,
+        bytes_sent=g.get("body_bytes") or request.content_length or 0,
+        sent_as=format_of_request(),
+        rejections=[result for result in results if "message" in result],
+    )
+    return response
+
+
 @bp.get("/meters")
-@policy("api key: ingest")
+@policy("api key: ingest or read")
 def list_meters() -> Response:
     """The meters that events can name, with their units and dimensions."""
+    count_request()
     return jsonify(
         {
             "data": [
@@ -60,32 +86,33 @@ def list_meters() -> Response:
     )
 
 
-class UnsupportedContent(InvalidInput):
-    """The body is of a kind that this address does not take."""
-
-    code, status = "unsupported_content", 415
+@bp.get("/requests")
+@policy("api key: read")
+def list_requests() -> Response:
+    """The ingest log: the last requests of the key's organization, newest first; of the platform's keys for those."""
+    count_request()
+    holder: KeyHolder = g.key_holder
+    lines = recent_requests(holder.organization_id, _page_size())
+    return jsonify({"data": [{**asdict(line), "at": line.at.isoformat()} for line in lines]})
 
 
 _STATUSES = ("accepted", "duplicate", "conflict", "rejected")
 
 
-def _store(documents: list[Any]) -> list[dict[str, Any]]:
-    reader = _reader(documents)
-    results: list[dict[str, Any]] = [{} for _ in documents]
+def _store(items: list[Any]) -> list[dict[str, Any]]:
+    reader = _reader(items)
+    results: list[dict[str, Any]] = [{} for _ in items]
     records: list[UsageRecord] = []
     places: list[int] = []
-    for index, document in enumerate(documents):
+    for index, item in enumerate(items):
+        if isinstance(item, Unreadable):
+            results[index] = _rejection(index, item.event_id, item.error)
+            continue
         try:
-            records.append(reader.read(document))
+            records.append(reader.read(item))
             places.append(index)
         except InvalidInput as error:
-            results[index] = {
-                "index": index,
-                "id": _id_of(document),
-                "status": "rejected",
-                "field": error.field,
-                "message": error.sentence,
-            }
+            results[index] = _rejection(index, id_of(item), error)
     with transaction():
         outcomes = ingest(records, now=clock.now())
     for index, record, outcome in zip(places, records, outcomes, strict=True):
@@ -97,14 +124,27 @@ def _store(documents: list[Any]) -> list[dict[str, Any]]:
     return results
 
 
-def _reader(documents: list[Any]) -> Reader:
+def _rejection(index: int, event_id: str | None, error: InvalidInput) -> dict[str, Any]:
+    return {
+        "index": index,
+        "id": event_id,
+        "status": "rejected",
+        "field": error.field,
+        "message": error.sentence,
+    }
+
+
+def _refusal(response: Response) -> dict[str, Any]:
+    problem = response.get_json()
+    return {"index": None, "id": None, "field": problem.get("field"), "message": problem["detail"]}
+
+
+def _reader(items: list[Any]) -> Reader:
     holder: KeyHolder = g.key_holder
     named = {
-        document["organization"]
-        for document in documents
-        if isinstance(document, dict)
-        and isinstance(document.get("organization"), str)
-        and storable(document["organization"])
+        item["organization"]
+        for item in items
+        if isinstance(item, dict) and isinstance(item.get("organization"), str) and storable(item["organization"])
     }
     # Names of organizations are looked up as the system; whether the key may write to one is the reader's rule.
     with acting_as(SYSTEM):
@@ -114,6 +154,8 @@ def _reader(documents: list[Any]) -> Reader:
     )
 
 
-def _id_of(document: Any) -> str | None:
-    found = document.get("id") if isinstance(document, dict) else None
-    return found[:255] if isinstance(found, str) and found.isprintable() else None
+def _page_size() -> int:
+    asked = request.args.get("limit", str(DEFAULT_PAGE))
+    if not (asked.isdecimal() and asked.isascii() and len(asked) <= 3 and 1 <= int(asked) <= LARGEST_PAGE):
+        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}.", field="limit")
+    return int(asked)

@@ -1,5 +1,10 @@
-"""Health: /healthz says that the process answers, /readyz that it can do its work."""
+"""What anybody may ask: whether the process answers, whether it can do its work, and how the API is spoken to."""
 
+import json
+from functools import cache
+from pathlib import Path
+
+import yaml
 from flask import Blueprint, Response, current_app, jsonify
 from redis import RedisError
 from sqlalchemy import text
@@ -10,6 +15,7 @@ from portal.infra.pages import policy
 from portal.infra.queue import connect
 
 bp = Blueprint("health", __name__)
+_DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 
 
 @bp.get("/healthz")
@@ -35,3 +41,15 @@ def readyz() -> tuple[Response, int]:
     except RedisError:
         redis = "away"
     return jsonify({"database": database, "redis": redis}), 200 if database == "ok" else 503
+
+
+@bp.get("/api/v1/openapi.json")
+@policy("public")
+def openapi() -> Response:
+    """The description of the API, docs/openapi.yaml, for programs."""
+    return Response(_description(), mimetype="application/json")
+
+
+@cache
+def _description() -> str:
+    return json.dumps(yaml.safe_load(_DESCRIPTION.read_text()))

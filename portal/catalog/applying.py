@@ -185,6 +185,8 @@ class _Applying:
         if place is None:
             return
         open_from = self._open_from(entry.place.currency, place["organization_id"])
+        if row is not None and not entry.archived:
+            restore(row, open_from=open_from)
         for version in entry.versions:
             try:
                 published = publish_price(
@@ -205,7 +207,8 @@ class _Applying:
             row = row or db.session.get_one(Price, published.price_id)
         if row is not None:
             rename_price(row, entry.name)
-            self._put_on_sale(row, entry.archived)
+            if entry.archived:
+                archive(row, now=self._now)
 
     def _place(self, entry: PriceEntry) -> dict[str, Any] | None:
         """What `publish_price` takes for the place of a price; None if something that it names is not there."""
@@ -253,11 +256,11 @@ class _Applying:
             self._problems.add(path, f"There is no {section[:-1]} “{key}”; the file or the database has to have it.")
         return row
 
-    def _put_on_sale(self, row: Product | Meter | Plan | Price | Coupon, archived: bool) -> None:
+    def _put_on_sale(self, row: Product | Meter | Plan | Coupon, archived: bool) -> None:
         if archived:
             archive(row, now=self._now)
         else:
-            restore(row)
+            restore(row, open_from=None)
 
 
 def ids_of(slugs: Iterable[str]) -> dict[str, int]:

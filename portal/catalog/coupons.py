@@ -26,6 +26,7 @@ from portal.organizations.locking import lock_organization
 from portal.organizations.models import Organization
 
 MOST_MONTHS = 120
+LONGEST_TEXT = 100
 # What the column NUMERIC(9,6) holds without rounding.
 _DECIMALS = 6
 
@@ -48,10 +49,10 @@ def create_coupon(
     taken.
     """
     code, name = code.strip(), name.strip()
-    if not code:
-        raise InvalidInput("Give the coupon a code.", field="code")
-    if not name:
-        raise InvalidInput("Name the coupon; the invoice shows it.", field="name")
+    if not 0 < len(code) <= LONGEST_TEXT:
+        raise InvalidInput(f"Give the coupon a code of up to {LONGEST_TEXT} characters.", field="code")
+    if not 0 < len(name) <= LONGEST_TEXT:
+        raise InvalidInput(f"Name the coupon in up to {LONGEST_TEXT} characters; the invoice shows it.", field="name")
     _require_worth(percent, amount, currency)
     if months is not None and not 1 <= months <= MOST_MONTHS:
         raise InvalidInput(f"A coupon lasts 1 to {MOST_MONTHS} months, or for ever without a number.", field="months")

@@ -4,18 +4,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
 from portal.core.subscriptions import Interval
-from portal.core.terms import Terms, terms_from_json
+from portal.core.terms import WRITTEN, Terms, terms_from_json
 
 T = TypeVar("T")
 # What no column takes or no line shows: control characters but for tabs and line ends, and halves of characters.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _MOST_DIGITS = 18
+LONGEST_TEXT = 255
 _LARGEST_COUNT = 99_999
 
 
@@ -126,6 +127,8 @@ class Fields:
 def _text(value: Any, field: str | None = None) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidInput("A text belongs here; put quotes around true, false and null.", field=field)
+    if len(value) > LONGEST_TEXT:
+        raise InvalidInput(f"The text has more than {LONGEST_TEXT} characters.", field=field)
     if _UNFIT.search(value):
         raise InvalidInput("The text has a control character.", field=field)
     return value
@@ -144,18 +147,11 @@ def _flag(value: Any) -> bool:
 
 
 def _number(value: Any) -> Decimal:
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            pass
-        else:
-            if (
-                number.is_finite()
-                and int(number.as_tuple().exponent) >= -_MOST_DIGITS
-                and number.adjusted() < _MOST_DIGITS
-            ):
-                return number
+    # As terms read them: Decimal itself would also take 1_000, spaces around it, and other scripts' digits.
+    if isinstance(value, str | int) and not isinstance(value, bool) and WRITTEN.fullmatch(str(value)):
+        number = Decimal(value)
+        if int(number.as_tuple().exponent) >= -_MOST_DIGITS and number.adjusted() < _MOST_DIGITS:
+            return number
     raise InvalidInput(f"“{value}” is not a number.")
 
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from portal.catalog.fields import Fields, Problems
+from portal.catalog.subscribing import LONGEST_TRIAL_DAYS
 from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.core.money import exponent_of, round_to_minor, to_major
@@ -205,11 +206,18 @@ def _plan(given: Fields, code: str) -> tuple[str, PlanEntry]:
         given.text("product"),
         given.text("unit"),
         given.interval("interval"),
-        given.count("trial_days") or 0,
+        _trial_days(given),
         given.texts("credit_meters"),
         given.flag("archived"),
         given.path,
     )
+
+
+def _trial_days(given: Fields) -> int:
+    days = given.count("trial_days") or 0
+    if days > LONGEST_TRIAL_DAYS:
+        given.refuse("trial_days", f"A trial has 0 to {LONGEST_TRIAL_DAYS} days.")
+    return days
 
 
 def _price(given: Fields, _code: str) -> tuple[Place, PriceEntry]:

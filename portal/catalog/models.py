@@ -71,7 +71,7 @@ class Price(Public, Model):
 
     With an organization it is that organization's own price and goes before the list's. With `for_plan` it is a
     meter's price for those who subscribe to that plan, and goes before the list's too. An archived price applies no
-    more from the day of its archiving.
+    more from the day of its archiving; `off_sale` are the spans [from, until) of days of earlier archivings.
     """
 
     __tablename__ = "prices"
@@ -102,6 +102,7 @@ class Price(Public, Model):
     match: Mapped[dict[str, str]] = mapped_column(JSONB)
     name: Mapped[str]
     archived_at: Mapped[datetime | None]
+    off_sale: Mapped[list[list[str]]] = mapped_column(JSONB, server_default=text("'[]'"))
 
     versions: Mapped[list["PriceVersion"]] = relationship(back_populates="price", order_by="PriceVersion.valid_from")
 

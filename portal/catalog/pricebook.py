@@ -13,6 +13,8 @@ from portal.core.pricing import Terms, terms_from_json
 from portal.core.subscriptions import Contract
 from portal.infra.db import db
 
+Days = tuple[date, date | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -39,6 +41,7 @@ class ListedPrice:
     for_plan_id: int | None
     match: Mapping[str, str]
     archived_on: date | None
+    off_sale: Sequence[Days]
     versions: tuple[Version, ...]
 
     @property
@@ -48,13 +51,12 @@ class ListedPrice:
         return self.meter_id is not None and (self.own or self.for_plan_id is not None)
 
     def version_on(self, day: date) -> Version | None:
-        """The version that holds on a day; None before the first and once the price is archived."""
+        """The version that holds on a day; None before the first and while the price is archived."""
         if self.archived_on is not None and day >= self.archived_on:
             return None
+        if any(first <= day and (end is None or day < end) for first, end in self.off_sale):
+            return None
         return next((version for version in reversed(self.versions) if version.valid_from <= day), None)
-
-
-Days = tuple[date, date | None]
 
 
 class Pricebook:
@@ -110,6 +112,7 @@ class Pricebook:
         prices = [price for prices in self._of_meter.values() for price in prices]
         days: set[date | None] = {version.valid_from for price in prices for version in price.versions}
         days.update(price.archived_on for price in prices)
+        days.update(day for price in prices for span in price.off_sale for day in span)
         for plan_id in {price.for_plan_id for price in prices if price.for_plan_id is not None}:
             days.update(day for span in self._plan_days.get(plan_id, ()) for day in span)
         return sorted(day for day in days if day is not None and first < day <= last)
@@ -174,6 +177,7 @@ def pricebook_for(organization_id: int, currency: str, contracts: Iterable[Contr
             for_plan_id=price.for_plan_id,
             match=price.match,
             archived_on=price.archived_at.astimezone(UTC).date() if price.archived_at else None,
+            off_sale=[(date.fromisoformat(first), date.fromisoformat(end)) for first, end in price.off_sale],
             versions=tuple(versions[price.id]),
         )
         for price, code, unit, product in prices.values()

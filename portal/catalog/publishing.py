@@ -5,7 +5,7 @@ quantities, periods and final invoices rest on cannot.
 """
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -213,10 +213,18 @@ def archive(row: Product | Meter | Plan | Price | Coupon, *, now: datetime) -> N
         )
 
 
-def restore(row: Product | Meter | Plan | Price | Coupon) -> None:
-    """Put something back on sale that was archived. Idempotent."""
+def restore(row: Product | Meter | Plan | Price | Coupon, *, open_from: date | None) -> None:
+    """Put something back on sale that was archived. Idempotent.
+
+    A price applies again from `open_from` on, the first day that no final invoice has billed yet: what was billed
+    while it was archived stays as it was, also when late usage is rated again.
+    """
     if row.archived_at is not None:
         before, row.archived_at = row.archived_at, None
+        if isinstance(row, Price):
+            archived_on = before.astimezone(UTC).date()
+            if open_from is not None and archived_on < open_from:
+                row.off_sale = [*row.off_sale, [archived_on.isoformat(), open_from.isoformat()]]
         what = type(row).__name__.lower()
         audit.record(
             f"restored {what}",
@@ -280,6 +288,8 @@ def publish_price(
             " a later day.",
             field="valid_from",
         )
+    if price is not None and price.archived_at is not None:
+        raise InvalidInput(f"“{name}” is archived; restore it first.", field="price")
     if price is None:
         price = Price(name=name, **place)
         db.session.add(price)
@@ -325,6 +335,8 @@ def _terms_for(meter: Meter | None, plan: Plan | None, document: dict[str, Any])
             " Leave out free_events, event_minimum and event_maximum.",
             field="terms",
         )
+    if plan is not None and terms.fee_per_event:
+        raise InvalidInput("A plan has no events, so its price has no fee for them.", field="fee_per_event")
     for name in ("monthly_credit", "commitment"):
         if meter is not None and getattr(terms, name):
             raise InvalidInput(f"Only the price of a plan has a {name}.", field=name)

@@ -23,6 +23,7 @@ from portal.organizations.locking import lock_organization
 from portal.organizations.models import Organization
 
 MOST_SEATS = 1_000_000
+LONGEST_LABEL = 100
 LONGEST_TRIAL_DAYS = 3660
 # Moments outside these are slips of the pen, and far enough from where the calendar of datetime ends.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2199
@@ -66,7 +67,7 @@ def subscribe(
         organization_id=organization.id,
         plan_id=plan.id,
         quantity=quantity,
-        label=(label or "").strip() or None,
+        label=_label(label),
         started_at=starts_at,
         anchor_at=Month.of(paid_from).start if align_to_month else paid_from,
         trial_ends_at=paid_from if days else None,
@@ -234,6 +235,13 @@ def plan_named(code: str) -> Plan:
     if plan is None:
         raise NotFound(f"There is no plan “{code}”.")
     return plan
+
+
+def _label(text: str | None) -> str | None:
+    label = (text or "").strip()
+    if len(label) > LONGEST_LABEL:
+        raise InvalidInput(f"A label has at most {LONGEST_LABEL} characters.", field="label")
+    return label or None
 
 
 def _locked(subscription_id: int) -> Subscription:

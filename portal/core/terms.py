@@ -17,7 +17,7 @@ from portal.core.exact import ZERO, exactly, plain
 # With these, a price times a quantity (26 and 12 digits) times a discount stays within exact.EXACT.
 WHOLE_DIGITS, DECIMALS = 26, 60
 _HUNDRED = Decimal(100)
-_WRITTEN = re.compile(r"[+-]?[0-9]{1,99}(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
+WRITTEN = re.compile(r"[+-]?[0-9]{1,99}(\.[0-9]{1,99})?([eE][+-]?[0-9]{1,3})?")
 
 
 class Model(StrEnum):
@@ -136,6 +136,10 @@ def terms_from_json(document: Mapping[str, Any]) -> Terms:
         commitment=number("commitment"),
     )
     _refuse_what_cannot_be_met(terms)
+    # A forgotten amount would be a price of nothing; that has to be written out.
+    for name in ("unit_amount", "rate_percent"):
+        if name in _FIELDS[model] and name not in document:
+            raise InvalidInput(f"A {model.value} price has a {name}; write “0” if it is free.", field=name)
     return terms
 
 
@@ -195,6 +199,11 @@ def _tiers(documents: Any, model: Model) -> tuple[Tier, ...]:
             raise InvalidInput("Each tier ends above the one before it.", field=f"{where}.up_to")
         tiers.append(tier)
         floor = tier.up_to or floor
+    price = "rate_percent" if model in _RATED else "unit_amount"
+    for index, document in enumerate(documents):
+        if not {price, "flat_amount"} & set(document):
+            sentence = f"A tier has a {price} or a flat_amount; write “0” if it is free."
+            raise InvalidInput(sentence, field=f"tiers[{index}].{price}")
     return tuple(tiers)
 
 
@@ -225,7 +234,7 @@ def _number(value: Any, field: str) -> Decimal:
     if not isinstance(value, str | int | Decimal) or isinstance(value, bool):
         raise InvalidInput(f"{field} is written as a string of digits.", field=field)
     # Decimal would also read 1_000, a number with spaces around it, and other scripts' digits.
-    if isinstance(value, str) and not _WRITTEN.fullmatch(value):
+    if isinstance(value, str) and not WRITTEN.fullmatch(value):
         raise InvalidInput(f"“{value}” is not a number.", field=field)
     number = Decimal(value)
     if not number.is_finite() or number < 0:

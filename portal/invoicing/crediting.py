@@ -19,6 +19,7 @@ from portal.invoicing.models import CreditEntry, CreditGrant, Invoice
 from portal.organizations.locking import lock_organization
 
 _LAST_DAY = date(2199, 12, 31)
+LONGEST_NAME, LARGEST_RANK = 255, 1000
 GrantKind = Literal["promotional", "prepaid"]
 
 
@@ -40,8 +41,10 @@ def grant_credit(
     """
     if not 0 < amount <= LARGEST_AMOUNT:
         raise InvalidInput("The amount is more than nothing and at most the largest invoice.", field="amount")
-    if not name.strip():
-        raise InvalidInput("Name the credit; the invoice shows it.", field="name")
+    if not 0 < len(name.strip()) <= LONGEST_NAME:
+        raise InvalidInput(f"Name the credit in up to {LONGEST_NAME} characters; the invoice shows it.", field="name")
+    if abs(rank) > LARGEST_RANK:
+        raise InvalidInput(f"A rank lies between -{LARGEST_RANK} and {LARGEST_RANK}.", field="rank")
     if not reason.strip():
         raise InvalidInput("A credit needs a reason, for the audit log.", field="reason")
     if expires_on is not None and not today <= expires_on < _LAST_DAY:

@@ -1,7 +1,7 @@
 """Reads of invoices."""
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import func, or_, select, tuple_
@@ -209,6 +209,20 @@ def invoices_by_id(ids: set[int]) -> dict[int, Invoice]:
 def item_added_with(form_token: UUID) -> OneOffItem | None:
     """The item that a form with this token has added; None if it was never sent."""
     return db.session.scalar(select(OneOffItem).where(OneOffItem.form_token == form_token))
+
+
+def agreement_open_from(organization_id: int, *, now: datetime) -> date:
+    """The first day from which what an organization has agreed to can still change: what is billed from then on.
+
+    After its last final invoice; without one from its first draft; without any from the current month.
+    """
+    billed_until = open_from(organization_id=organization_id)
+    if billed_until is not None:
+        return billed_until
+    query = select(func.min(Invoice.period_start)).where(
+        Invoice.organization_id == organization_id, Invoice.state == InvoiceState.DRAFT
+    )
+    return db.session.scalar(query) or Month.of(now).first_day
 
 
 def lines_priced_by(version_ids: Collection[int]) -> int:

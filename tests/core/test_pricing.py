@@ -478,6 +478,15 @@ ONE_TIER = [{"up_to": None, "unit_amount": "1"}]
         ({"model": "per_unit", "discount_percent": "100.01"}, "discount_percent"),
         ({"model": "per_unit", "unit_amount": "1e999999"}, "unit_amount"),
         ({"model": "per_unit", "unit_amount": "1e-61"}, "unit_amount"),
+        ({"model": "per_unit", "unit_amount": "1_000"}, "unit_amount"),
+        ({"model": "per_unit", "unit_amount": " 1"}, "unit_amount"),
+        ({"model": "per_unit"}, "unit_amount"),
+        ({"model": "percentage"}, "rate_percent"),
+        ({"model": "volume", "tiers": [{"up_to": None}]}, "tiers[0].unit_amount"),
+        (
+            {"model": "volume", "tiers": ONE_TIER, "zero_usage_charges_first_flat": "true"},
+            "zero_usage_charges_first_flat",
+        ),
     ],
 )
 def test_terms_that_cannot_be_priced_are_refused_and_the_field_is_named(document, field):

@@ -17,6 +17,7 @@ from portal.invoicing.crediting import grant_credit
 from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
+from portal.usage.request_log import log_request
 from tests.factories import (
     MONTH,
     acting,
@@ -193,6 +194,10 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")
                 create_key(name="machine", organization_id=organization.id, scopes=("ingest",), live=False)
+            log_request(
+                organization_id=organization.id, api_key_id=1, at=MONTH.start, request_id="1", status=200, counts={},
+                bytes_sent=1, sent_as="JSON", rejections=[],
+            )  # fmt: skip
             lower = make_draft(organization, MONTH.previous)
             add(lower, "-500.00")
             finalize_now(lower)
@@ -246,7 +251,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 17
+    assert seen == 2 * 19
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

@@ -4,12 +4,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+from sqlalchemy import update
 
-from portal.catalog.models import Coupon, CouponRedemption, SubscriptionChange
+from portal.catalog.models import Coupon, CouponRedemption, Price, SubscriptionChange, TaxRate
+from portal.core.errors import NotReady
 from portal.core.periods import Month
 from portal.core.statement import LineKind
 from portal.core.subscriptions import Interval
 from portal.infra.db import transaction
+from portal.invoicing.crediting import grant_credit
 from portal.invoicing.drafting import draft_of
 from tests.factories import (
     MONTH,
@@ -260,3 +263,83 @@ def test_an_archived_price_applies_no_more_from_its_day_on():
         session.merge(version.price).archived_at = at(20, hour=15)
     assert amounts(acme) == [("Price of machine_seconds", 100)]
     assert [series.quantity for series in draft(acme).unpriced] == [1]
+
+
+def test_what_promotional_credit_paid_is_not_given_back_as_money():
+    # The fee of 31.00 was paid by credit; cancelled in the next month, nothing comes back.
+    acme = make_organization()
+    subscription = subscribe(acme, make_plan(fee="31"), at(15), anchor_at=at(15))
+    with transaction():
+        grant_credit(
+            acme.id, kind="promotional", name="Gift", amount=3_100, reason="gift", by="Ada", today=date(2026, 10, 1)
+        )
+    assert finalize_now(make_draft(acme)).total == 0
+    end(subscription, at(5, month=11))
+    assert amounts(acme, MONTH.next) == [("Support, unused time", 0)]
+
+
+def test_a_fee_is_given_back_only_after_the_invoice_that_asked_for_it():
+    acme = make_organization()
+    subscription = subscribe(acme, make_plan(fee="31"), at(15), anchor_at=at(15))
+    october, november = make_draft(acme), make_draft(acme, MONTH.next)
+    end(subscription, at(5, month=11))
+    assert "The invoice of 2026-10 comes first" in " ".join(draft(acme, MONTH.next).blockers)
+    with pytest.raises(NotReady, match="2026-10 comes first"):
+        finalize_now(november, now=datetime(2026, 12, 5, tzinfo=UTC))
+    finalize_now(october)
+    assert draft(acme, MONTH.next).blockers == ()
+    assert amounts(acme, MONTH.next) == [("Support, unused time", -1_000)]
+
+
+def test_a_fee_that_no_invoice_asked_for_is_not_given_back():
+    acme = make_organization()
+    subscription = subscribe(acme, make_plan(fee="31"), at(15), anchor_at=at(15))
+    end(subscription, at(5, month=11))
+    assert amounts(acme, MONTH.next) == []
+
+
+def test_tax_goes_back_at_the_rate_it_was_taken_at():
+    # 31.00 and 20 % in October; 10/31 of it goes back in November, when the rate is 10 %: 10.00 and 2.00.
+    acme = make_organization()
+    with transaction() as session:
+        session.add(TaxRate(percent=Decimal(20), valid_from=date(2026, 1, 1)))
+        session.add(TaxRate(percent=Decimal(10), valid_from=date(2026, 11, 1)))
+    subscription = subscribe(acme, make_plan(fee="31"), at(15), anchor_at=at(15))
+    assert finalize_now(make_draft(acme)).total == 3_720
+    end(subscription, at(5, month=11))
+    assert draft(acme, MONTH.next).statement.total == -1_200
+
+
+def test_a_reservation_grants_what_it_was_sold_with_until_it_renews():
+    acme, machines = make_organization(), make_meter()
+    make_price(machines, "1")
+    of_plan = {"interval": Interval.YEAR, "credit_meters": ("machine_seconds",)}
+    plan = make_plan("reservation", fee="36", terms={"monthly_credit": "5"}, of_plan=of_plan)
+    subscribe(acme, plan, datetime(2026, 9, 1, tzinfo=UTC), anchor_at=datetime(2026, 9, 1, tzinfo=UTC))
+    make_plan("reservation", fee="36", terms={"monthly_credit": "1"}, of_plan=of_plan, valid_from=date(2026, 10, 1))
+    use(acme, machines, 30)
+    assert amounts(acme, MONTH, LineKind.RESERVATION) == [("Reservation, credit for usage", -500)]
+    with transaction() as session:
+        session.execute(update(Price).where(Price.plan_id.is_not(None)).values(archived_at=at(2)))
+    # Paid for until next September, though it is no longer sold.
+    assert amounts(acme, MONTH, LineKind.RESERVATION) == [("Reservation, credit for usage", -500)]
+
+
+def test_a_reservations_credit_is_never_money_beside_a_correction():
+    acme, machines = make_organization(), make_meter()
+    make_price(machines, "1", match={"region": "a"})
+    make_price(machines, "1", match={"region": "b"})
+    plan = make_plan(
+        "reservation", fee="0", terms={"monthly_credit": "100"}, of_plan={"credit_meters": ("machine_seconds",)}
+    )
+    subscribe(acme, plan, FIRST)
+    use(acme, machines, 100, region="a")
+    use(acme, machines, -40, region="b", correction=True)
+    assert draft(acme).statement.total == 0
+
+
+def test_no_coupon_lowers_what_a_commitment_asks_for():
+    acme = make_organization()
+    subscribe(acme, make_plan(fee="20", terms={"commitment": "100"}), FIRST)
+    give_coupon(acme, percent="100")
+    assert draft(acme).statement.total == 8_000

@@ -1,10 +1,12 @@
 """Usage of a month that is final already: one linked adjustment on the next invoice, at the old month's prices."""
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
 
 from portal import billing_cycle, doctor
+from portal.catalog.models import TaxRate
 from portal.core.statement import LineKind
 from portal.infra.db import transaction
 from portal.invoicing.documents import is_intact
@@ -20,9 +22,11 @@ from tests.factories import (
     make_draft,
     make_meter,
     make_organization,
+    make_plan,
     make_price,
     reload,
     sql,
+    subscribe,
     use,
 )
 
@@ -186,3 +190,48 @@ def test_the_fingerprint_covers_it(billed):
     use(acme, meter, 40)
     assert fingerprint_of(november) != before
     assert MONTH.end < NOW
+
+
+def test_it_is_taxed_as_its_own_month_and_product_were():
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, "1")
+    with transaction() as session:
+        product_id = meter.product_id
+        session.add(TaxRate(percent=Decimal(7), product_id=product_id, valid_from=date(2026, 1, 1)))
+        session.add(TaxRate(percent=Decimal(9), product_id=product_id, valid_from=date(2026, 11, 1)))
+    finalize_now(make_draft(acme))
+    use(acme, meter, 100)
+    with transaction():
+        statement = draft_of(acme, NEXT).statement
+    assert (statement.total, statement.tax) == (10_700, 700)
+    finalize_now(make_draft(acme, NEXT), now=LATER)
+    assert broken() == []
+
+
+def test_what_a_true_up_has_asked_for_is_not_asked_for_again():
+    # 500.00 are agreed: 100.00 of usage and a true-up of 400.00. 100 units more, late, are within it.
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, "1")
+    subscribe(acme, make_plan(fee="0", terms={"commitment": "500"}), MONTH.start)
+    use(acme, meter, 100)
+    assert finalize_now(make_draft(acme)).total == 50_000
+    use(acme, meter, 100)
+    assert sum(amount for _, amount, _, _ in adjustments(acme)) == 0
+    use(acme, meter, 400)
+    # 600 in all: 100.00 beyond what was agreed.
+    assert sum(amount for _, amount, _, _ in adjustments(acme)) == 10_000
+
+
+def test_a_reservation_that_had_some_left_pays_for_it():
+    acme, meter = make_organization(), make_meter(dimensions=())
+    make_price(meter, "1")
+    plan = make_plan(
+        "reserved", fee="0", terms={"monthly_credit": "500"}, of_plan={"credit_meters": ("machine_seconds",)}
+    )
+    subscribe(acme, plan, MONTH.start)
+    use(acme, meter, 100)
+    assert finalize_now(make_draft(acme)).total == 0
+    use(acme, meter, 100)
+    assert adjustments(acme) == []
+    use(acme, meter, 400)
+    assert sum(amount for _, amount, _, _ in adjustments(acme)) == 10_000

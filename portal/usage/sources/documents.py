@@ -24,10 +24,8 @@ def document_of_csv(row: Mapping[str, str], source: str) -> dict[str, Any]:
     return document
 
 
-def document_of_json(document: Any, source: str) -> dict[str, Any]:
-    """An event document; `properties` may also stand beside the fields. Raises InvalidInput if it is no object."""
-    if not isinstance(document, dict):
-        raise InvalidInput("An event is a JSON object.")
+def document_of_json(document: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """An event document; `properties` may also stand beside the fields. Raises InvalidInput if both have a name."""
     properties = document.get("properties") or {}
     if not isinstance(properties, dict):
         raise InvalidInput("properties is an object of texts.", field="properties")

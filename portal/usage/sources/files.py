@@ -1,18 +1,29 @@
-"""Opening a file of usage: plain, gzipped (.gz) or standard input (-), read line by line as UTF-8."""
+"""Opening a file of usage: plain, gzipped or standard input (-), read line by line as UTF-8."""
 
 import gzip
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from portal.core.errors import InvalidInput
 
 STANDARD_INPUT = "-"
 LONGEST_LINE = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+# What a file begins with that somebody may take for text: its kind, and what to do.
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet; unpack it, or save it as CSV",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"PAR1": "a Parquet file; write it as CSV",
+    b"BZh": "packed with bzip2; unpack it, or pack it with gzip",
+    b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it, or pack it with gzip",
+}
 
 
 class FileUnusable(InvalidInput):
@@ -48,29 +59,46 @@ class SourceFile:
 
     @contextmanager
     def lines(self) -> Iterator[Iterator[str]]:
-        """The lines from the start. Raises FileUnusable if the file cannot be opened or, later, not be unpacked.
+        """The lines from the start, unpacked if they are packed with gzip, whatever the file's name.
 
-        Bytes that are not UTF-8 come as lone surrogates, which no field accepts: their row is rejected, not the file.
+        Raises FileUnusable if the file cannot be opened, is no text or, later, cannot be unpacked. Bytes that are not
+        UTF-8 come as lone surrogates, which no field accepts: their row is rejected, not the file.
         """
         if self.is_standard_input:
-            text = _text(sys.stdin.buffer)
-            yield _bounded_lines(text)
-            text.detach()
+            piped = BufferedReader(cast(RawIOBase, sys.stdin.buffer))
+            try:
+                with self._unpacked(piped) as lines:
+                    yield lines
+            finally:
+                piped.detach()
             return
         try:
-            self._raw = Path(self.path).open("rb")  # noqa: SIM115 - closed by the with below
+            self._raw = stream = Path(self.path).open("rb")  # noqa: SIM115 - closed by the with below
         except OSError as error:
             raise FileUnusable(f"{self.path} cannot be read: {error.strerror}.") from error
-        packed = self.path.endswith(".gz")
-        with self._raw, _text(cast(IO[bytes], gzip.GzipFile(fileobj=self._raw)) if packed else self._raw) as text:
-            try:
-                yield _bounded_lines(text)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise FileUnusable(
-                    f"{self.path} cannot be unpacked to its end ({error}). Rows before the damage may be stored;"
-                    " importing an undamaged copy stores only what is missing."
-                ) from error
+        with stream, self._unpacked(stream) as lines:
+            yield lines
         self._raw = None
+
+    @contextmanager
+    def _unpacked(self, stream: "BufferedReader[Any]") -> Iterator[Iterator[str]]:
+        beginning = stream.peek(8)[:8]
+        for mark, kind in _OTHERS.items():
+            if beginning.startswith(mark):
+                raise FileUnusable(f"{self.name} is {kind}.")
+        if self.path.endswith(".gz") and beginning and not beginning.startswith(_GZIP):
+            raise FileUnusable(f"{self.name} ends in .gz and is not packed with gzip.")
+        packed = beginning.startswith(_GZIP)
+        text = _text(cast(IO[bytes], gzip.GzipFile(fileobj=stream)) if packed else stream)
+        try:
+            yield _bounded_lines(text)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise FileUnusable(
+                f"{self.name} cannot be unpacked to its end ({error}). Rows before the damage may be stored;"
+                " importing an undamaged copy stores only what is missing."
+            ) from error
+        finally:
+            text.detach()  # whoever opened the stream closes it
 
 
 def _text(stream: IO[bytes]) -> TextIOWrapper:

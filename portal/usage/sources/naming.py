@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 MOST_SHOWN = 200
 
@@ -33,7 +33,6 @@ class RowLog:
         self.counts: Counter[str] = Counter()
         self.about = about
         self._stream: IO[str] | None = None
-        self._writer: Any = None
 
     def __enter__(self) -> Self:
         if Path(self.path).is_file():
@@ -51,14 +50,23 @@ class RowLog:
         """How many rows have been named."""
         return self.counts.total()
 
-    def add(self, number: int, row_id: str, about: str, sentence: str) -> None:
-        """Name a row."""
+    def add(self, number: int, row_id: str, about: str, sentence: str, raw: str = "") -> None:
+        """Name a row; `raw` is its own text, where there is one and the log keeps it."""
         named = NamedRow(number, row_id, about, sentence)
-        if self._writer is None:
-            self._stream = open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
-            self._writer = csv.writer(self._stream)
-            self._writer.writerow(["row", "id", self.about, "sentence"])
-        self._writer.writerow([number, row_id, about, sentence])
+        if self._stream is None:
+            # Bytes that are no UTF-8 came as lone surrogates and leave as the same bytes.
+            self._stream = open(self.path, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+            self.begin(self._stream)
+        self.write(self._stream, named, raw)
         self.counts[about] += 1
         if len(self.shown) < MOST_SHOWN:
             self.shown.append(named)
+
+    def begin(self, stream: IO[str]) -> None:
+        """Write what stands before the first row."""
+        csv.writer(stream).writerow(["row", "id", self.about, "sentence"])
+
+    def write(self, stream: IO[str], row: NamedRow, raw: str) -> None:
+        """Write one row."""
+        texts = (row.row_id, row.about, row.sentence)
+        csv.writer(stream).writerow([row.number, *(text.encode(errors="backslashreplace").decode() for text in texts)])

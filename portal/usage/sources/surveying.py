@@ -87,7 +87,7 @@ def charges(
     lines: Iterable[str], *, latest: datetime, refuse: Callable[[int, str, InvalidInput], None]
 ) -> Iterator[Charge]:
     """The readable rows, one at a time; the others go to `refuse` with their number and id."""
-    for number, values in csv_rows(lines, NEEDED):
+    for number, values, _ in csv_rows(lines, NEEDED):
         try:
             if isinstance(values, InvalidInput):
                 raise values

@@ -1,0 +1,30 @@
+"""The months of an organization for which usage came after they were over, and who has billed which days."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+
+OWN_ROW = "organization_id = NULLIF(current_setting('app.organization_id', true), '')::bigint"
+EVERYTHING = "portal_staff, portal_system"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "late_months",
+        sa.Column("organization_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("month", sa.Date(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "month", name=op.f("pk_late_months")),
+    )
+    op.create_index("ix_billed_usage_organization_id_day", "billed_usage", ["organization_id", "day"])
+    op.execute("ALTER TABLE late_months ENABLE ROW LEVEL SECURITY")
+    op.execute("ALTER TABLE late_months FORCE ROW LEVEL SECURITY")
+    op.execute(f"CREATE POLICY everything ON late_months TO {EVERYTHING} USING (true) WITH CHECK (true)")
+    op.execute(f"CREATE POLICY own_rows ON late_months TO portal_tenant USING ({OWN_ROW}) WITH CHECK ({OWN_ROW})")
+    op.execute(f"GRANT SELECT, INSERT ON late_months TO portal_tenant, {EVERYTHING}")
+
+
+def downgrade() -> None:
+    op.drop_index("ix_billed_usage_organization_id_day", "billed_usage")
+    op.drop_table("late_months")

@@ -1,0 +1,63 @@
+"""docs/openapi.yaml: every route is in it, it is what the portal serves, and each of its examples is true."""
+
+import json
+
+import pytest
+import schemathesis
+import yaml
+
+from portal import ROOT
+from tests.api.test_events import Api
+
+DESCRIPTION = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
+
+
+def request_examples() -> dict[str, tuple[str, str, object]]:
+    found = {}
+    for path, operations in DESCRIPTION["paths"].items():
+        for method, operation in operations.items():
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                for name, example in content["examples"].items():
+                    found[f"{method.upper()} {path} {name}"] = (path, kind, example["value"])
+    return found
+
+
+@pytest.fixture
+def api(app, clean_database, clean_redis) -> Api:
+    return Api(app)
+
+
+def test_every_route_of_the_api_is_described_and_no_other(app):
+    routes = {
+        (rule.rule, method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/api/")
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    described = {(path, method) for path, operations in DESCRIPTION["paths"].items() for method in operations}
+    assert described == routes
+
+
+def test_it_is_valid_and_anybody_may_read_it(app):
+    schemathesis.openapi.from_dict(DESCRIPTION).validate()
+    answer = app.test_client().get("/api/v1/openapi.json")
+    assert answer.content_type == "application/json"
+    assert answer.get_json() == DESCRIPTION
+
+
+@pytest.mark.parametrize(("path", "kind", "body"), request_examples().values(), ids=request_examples())
+def test_every_example_is_accepted(api, path, kind, body):
+    data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    answer = api.post(data, path=path, content_type=kind)
+    assert answer.status_code == 200, answer.get_json()
+    assert answer.get_json().get("rejected", 0) == 0
+
+
+def test_there_are_examples_of_every_format():
+    kinds = {kind for _, kind, _ in request_examples().values()}
+    assert kinds == {
+        "application/json",
+        "application/x-ndjson",
+        "application/cloudevents+json",
+        "application/cloudevents-batch+json",
+    }
