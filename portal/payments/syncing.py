@@ -25,6 +25,8 @@ from portal.organizations.models import Organization
 from portal.payments import gateway, journal
 
 LINES_PER_CALL = 100
+# Source: Stripe, "Supported currencies", zero-decimal currencies and special cases.
+COUNTED_OTHERWISE = frozenset({"ISK", "MGA", "UGX"})
 LINES_PER_INVOICE = 250
 _LONGEST_DESCRIPTION = 500
 
@@ -71,6 +73,11 @@ class Mismatch(Exception):
 
 
 def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
+    if plan.currency in COUNTED_OTHERWISE:
+        raise GiveUp(
+            f"Stripe counts {plan.currency} in other units than ISO 4217 does, and amounts are not converted yet;"
+            " nothing was sent."
+        )
     customer = plan.customer or _create_customer(lease, plan)
     subject: dict[str, Any] = {
         "subject": plan.public_id,

@@ -10,7 +10,7 @@ from portal.infra.db import transaction
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.voiding import void_invoice
 from portal.payments.gateway import LINES_PER_PAGE
-from portal.payments.syncing import LINES_PER_CALL
+from portal.payments.syncing import COUNTED_OTHERWISE, LINES_PER_CALL
 from tests.factories import MONTH, NOW, add, finalize_now, make_draft, make_final, make_organization, reload, sql
 from tests.payments.conftest import examine, open_rows, work
 
@@ -435,3 +435,13 @@ def test_a_scheduled_invoice_is_not_sent_before_its_hold_window_ends(sandbox):
     assert sandbox.calls() == []
     work()
     assert_sent_once(sandbox, invoice)
+
+
+@pytest.mark.parametrize("currency", sorted(COUNTED_OTHERWISE))
+def test_what_stripe_counts_in_other_units_is_stopped_before_anything_is_sent(sandbox, currency):
+    """100.00 MGA sent as 10000 would be billed a hundredfold: Stripe takes MGA in whole units."""
+    invoice = make_final(make_organization(currency=currency), "100")
+    work()
+    assert sandbox.calls() == []
+    assert reload(invoice).sync_state == SyncState.DEAD
+    assert currency in (reload(invoice).sync_message or "")
