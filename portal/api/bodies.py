@@ -6,14 +6,14 @@ A body that cannot be read as a whole is refused as a whole. An item that cannot
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from portal.core.errors import InvalidInput
-from portal.usage.events import MalformedBody, read_json, text_of
+from portal.usage.batches import Unreadable, id_of
+from portal.usage.events import MalformedBody, read_documents, text_of
 
 MOST_EVENTS = 5_000
 LARGEST_BODY_BYTES = 5 * 1024 * 1024
@@ -28,14 +28,6 @@ class UnsupportedContent(InvalidInput):
     """The body is of a kind that this address does not take."""
 
     code, status = "unsupported_content", 415
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An item of a batch that is no event, with its id as far as it has one."""
-
-    event_id: str | None
-    error: InvalidInput
 
 
 def read_batch(*, from_platform: bool) -> list[Any]:
@@ -60,12 +52,6 @@ def format_of_request() -> str:
     """The short name of the format that the request says it has."""
     name, _ = _READERS.get(request.mimetype, ("unknown", None))
     return f"{name}, gzip" if request.content_encoding else name
-
-
-def id_of(document: Any) -> str | None:
-    """The id that an event document gives itself, if it can be shown."""
-    found = document.get("id") if isinstance(document, dict) else None
-    return found[:255] if isinstance(found, str) and found.isprintable() else None
 
 
 def _body() -> bytes:
@@ -116,7 +102,7 @@ def _unpacked() -> bytes:
 
 
 def _read_events(body: bytes, _from_platform: bool) -> list[Any]:
-    documents = read_json(body)
+    documents = read_documents(body)
     if isinstance(documents, dict):
         return [documents]
     return _limited(documents, "The body is one event or a list of at least one.")
@@ -131,7 +117,7 @@ def _read_lines(body: bytes, _from_platform: bool) -> list[Any]:
         if len(items) == MOST_EVENTS:
             raise _too_many("more")
         try:
-            items.append(read_json(line))
+            items.append(read_documents(line))
         except MalformedBody as error:
             sentence = error.sentence.replace("The body", "This line").replace("the body", "this line")
             items.append(Unreadable(None, InvalidInput(sentence)))
@@ -139,14 +125,14 @@ def _read_lines(body: bytes, _from_platform: bool) -> list[Any]:
 
 
 def _read_cloudevent(body: bytes, from_platform: bool) -> list[Any]:
-    document = read_json(body)
+    document = read_documents(body)
     if not isinstance(document, dict):
         raise InvalidInput("The body is one CloudEvent; a list of them is application/cloudevents-batch+json.")
     return [_event_of(document, from_platform)]
 
 
 def _read_cloudevents(body: bytes, from_platform: bool) -> list[Any]:
-    documents = _limited(read_json(body), "The body is a list; one CloudEvent is application/cloudevents+json.")
+    documents = _limited(read_documents(body), "The body is a list; one CloudEvent is application/cloudevents+json.")
     return [_event_of(document, from_platform) for document in documents]
 
 

@@ -3,21 +3,19 @@
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 from flask import Blueprint, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from portal.api.bodies import Unreadable, format_of_request, id_of, read_batch
+from portal.api.bodies import format_of_request, read_batch
 from portal.api.guard import require_key
 from portal.api.limiting import add_limit_headers, count_request
 from portal.catalog.queries import meters_by_code
 from portal.core.errors import InvalidInput, PortalError
 from portal.infra import clock
-from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
-from portal.organizations.queries import ids_by_slug
-from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import Outcome, ingest
+from portal.usage.batches import store_documents
 from portal.usage.request_log import log_request, recent_requests
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
@@ -42,11 +40,11 @@ def post_events() -> tuple[Response, int]:
         count_request()
         raise
     count_request(events=len(items))
-    results = _store(items)
-    counts = {outcome: sum(result["status"] == outcome for result in results) for outcome in _STATUSES}
-    g.batch = counts, results
-    kept = counts["accepted"] + counts["duplicate"]
-    return jsonify({**counts, "results": results}), 200 if kept else 422
+    stored = store_documents(items, organization_id=holder.organization_id, now=clock.now())
+    g.batch = stored.counts, stored.results
+    body = msgspec.json.encode({**stored.counts, "results": stored.results})
+    kept = stored.counts["accepted"] + stored.counts["duplicate"]
+    return Response(body, mimetype="application/json"), 200 if kept else 422
 
 
 @bp.after_request
@@ -96,62 +94,9 @@ def list_requests() -> Response:
     return jsonify({"data": [{**asdict(line), "at": line.at.isoformat()} for line in lines]})
 
 
-_STATUSES = ("accepted", "duplicate", "conflict", "rejected")
-
-
-def _store(items: list[Any]) -> list[dict[str, Any]]:
-    reader = _reader(items)
-    results: list[dict[str, Any]] = [{} for _ in items]
-    records: list[UsageRecord] = []
-    places: list[int] = []
-    for index, item in enumerate(items):
-        if isinstance(item, Unreadable):
-            results[index] = _rejection(index, item.event_id, item.error)
-            continue
-        try:
-            records.append(reader.read(item))
-            places.append(index)
-        except InvalidInput as error:
-            results[index] = _rejection(index, id_of(item), error)
-    with transaction():
-        outcomes = ingest(records, now=clock.now())
-    for index, record, outcome in zip(places, records, outcomes, strict=True):
-        results[index] = {"index": index, "id": record.event_id, "status": outcome.value}
-        if outcome is Outcome.CONFLICT:
-            results[index]["message"] = (
-                "An event with this id and other content is already stored; the first one stays."
-            )
-    return results
-
-
-def _rejection(index: int, event_id: str | None, error: InvalidInput) -> dict[str, Any]:
-    return {
-        "index": index,
-        "id": event_id,
-        "status": "rejected",
-        "field": error.field,
-        "message": error.sentence,
-    }
-
-
 def _refusal(response: Response) -> dict[str, Any]:
     problem = response.get_json()
     return {"index": None, "id": None, "field": problem.get("field"), "message": problem["detail"]}
-
-
-def _reader(items: list[Any]) -> Reader:
-    holder: KeyHolder = g.key_holder
-    named = {
-        item["organization"]
-        for item in items
-        if isinstance(item, dict) and isinstance(item.get("organization"), str) and storable(item["organization"])
-    }
-    # Names of organizations are looked up as the system; whether the key may write to one is the reader's rule.
-    with acting_as(SYSTEM):
-        organizations = ids_by_slug(named)
-    return Reader(
-        meters_by_code(), now=clock.now(), organization_id=holder.organization_id, organizations=organizations
-    )
 
 
 def _page_size() -> int:

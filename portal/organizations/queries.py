@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import Text, Uuid, any_, literal, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload
 
 from portal.core.errors import NotFound
@@ -39,7 +40,11 @@ def ids_by_slug(slugs: set[str]) -> dict[str, int]:
     rows = db.session.execute(
         select(Organization.id, Organization.slug, Organization.public_id).where(
             Organization.status == "active",
-            or_(Organization.slug.in_(slugs), Organization.public_id.in_(uuids)),
+            # As arrays: a list of parameters costs more than the look-up, and a batch may name thousands.
+            or_(
+                Organization.slug == any_(literal(list(slugs), ARRAY(Text))),
+                Organization.public_id == any_(literal(uuids, ARRAY(Uuid))),
+            ),
         )
     )
     found = {}

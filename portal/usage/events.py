@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
+
+import msgspec
 
 from portal.catalog.models import Meter
 from portal.core.errors import InvalidInput
@@ -20,16 +20,18 @@ MOST_PROPERTIES = 32
 DECIMALS, INTEGER_DIGITS = 12, 15
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 FUTURE_ALLOWED = timedelta(days=1)
+MOST_REMEMBERED = 10_000
+_PLAIN = re.compile(rf"[0-9]{{1,{INTEGER_DIGITS}}}(\.[0-9]{{1,{DECIMALS}}})?")
 _WRITTEN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRecord:
-    """One event, checked and with its keys, ready to be stored."""
+class UsageRecord(msgspec.Struct, frozen=True, gc=False):
+    """One event, checked and with its keys, ready to be stored. The key is 16 bytes; the moment is in UTC."""
 
     organization_id: int
-    event_key: UUID
+    event_key: bytes
     event_id: str
     source: str
     meter_id: int
@@ -39,6 +41,15 @@ class UsageRecord:
     quantity: Decimal
     correction: bool
     properties: Mapping[str, str] | None
+
+
+class _Labels(NamedTuple):
+    """What a meter makes of properties: those that tell series apart, and the others."""
+
+    meter_id: int
+    series_id: int
+    dimensions: Mapping[str, str]
+    rest: Mapping[str, str] | None
 
 
 class Reader:
@@ -56,44 +67,60 @@ class Reader:
         self._latest = now + FUTURE_ALLOWED
         self._organization_id = organization_id
         self._organizations = organizations
+        self._labels: dict[tuple[str, *tuple[tuple[str, str], ...]], _Labels] = {}
 
     def read(self, document: Any) -> UsageRecord:
         """One event document as a record. Raises InvalidInput with the field that does not fit."""
         if not isinstance(document, dict):
             raise InvalidInput("An event is a JSON object.")
-        unknown = set(document) - FIELDS
-        if unknown:
-            name = min(unknown)
+        if not FIELDS.issuperset(document):
+            name = min(set(document) - FIELDS)
             raise InvalidInput(
                 f"An event has no field “{name[:60]}”. Put what you want to keep into properties.", field=name
             )
         event_id = text_of(document, "id")
-        source = text_of(document, "source", default=DEFAULT_SOURCE)
-        code = text_of(document, "meter")
-        meter = self._meters.get(code)
+        source = text_of(document, "source") if "source" in document else DEFAULT_SOURCE
+        code = document.get("meter")
+        meter = self._meters.get(code) if isinstance(code, str) else None
         if meter is None:
+            code = text_of(document, "meter")
             raise InvalidInput(
                 f"There is no meter “{code}”. GET /api/v1/meters lists those that there are.", field="meter"
             )
         correction = document.get("correction", False)
         if not isinstance(correction, bool):
             raise InvalidInput("correction is true or false.", field="correction")
-        properties = _properties(document.get("properties"))
-        dimensions = {name: properties[name] for name in meter.dimensions if name in properties}
-        rest = {name: value for name, value in properties.items() if name not in dimensions}
+        labels = self._labels_of(meter, document.get("properties"))
         return UsageRecord(
             organization_id=self._organization_of(document),
-            event_key=event_key(event_id, source),
+            event_key=_key_of(event_id, source),
             event_id=event_id,
             source=source,
-            meter_id=meter.id,
-            series_id=series_key(meter.id, dimensions),
-            dimensions=dimensions,
+            meter_id=labels.meter_id,
+            series_id=labels.series_id,
+            dimensions=labels.dimensions,
             occurred_at=self._moment(document.get("time")),
             quantity=quantity_of(document.get("quantity"), negative_allowed=correction),
             correction=correction,
-            properties=rest or None,
+            properties=labels.rest,
         )
+
+    def _labels_of(self, meter: Meter, properties: Any) -> _Labels:
+        """What the meter makes of the properties; remembered, because many events of a batch have the same."""
+        try:
+            key = (meter.code, *properties.items()) if properties else (meter.code,)
+            known = self._labels.get(key)
+        except (AttributeError, TypeError):  # not an object, or not one of texts: the checks below say which
+            known = None
+        if known is not None:
+            return known
+        checked = _properties(properties)
+        dimensions = {name: checked[name] for name in meter.dimensions if name in checked}
+        rest = {name: value for name, value in checked.items() if name not in dimensions}
+        labels = _Labels(meter.id, series_key(meter.id, dimensions), dimensions, rest or None)
+        if len(self._labels) < MOST_REMEMBERED:
+            self._labels[(meter.code, *checked.items())] = labels
+        return labels
 
     def _organization_of(self, document: Mapping[str, Any]) -> int:
         named = document.get("organization")
@@ -104,10 +131,11 @@ class Reader:
                     field="organization",
                 )
             return self._organization_id
-        name = text_of(document, "organization")
-        if name not in self._organizations:
+        known = self._organizations.get(named) if isinstance(named, str) else None
+        if known is None:
+            name = text_of(document, "organization")
             raise InvalidInput(f"There is no active organization “{name}”.", field="organization")
-        return self._organizations[name]
+        return known
 
     def _moment(self, value: Any) -> datetime:
         if not isinstance(value, str):
@@ -116,7 +144,8 @@ class Reader:
             moment = datetime.fromisoformat(value if _DATED.match(value) else "")
             if moment.tzinfo is None:
                 raise InvalidInput("time needs its zone; end it with Z for UTC.", field="time")
-            moment = moment.astimezone(UTC)
+            if moment.tzinfo is not UTC:
+                moment = moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise InvalidInput(
                 f"“{value[:60]}” is not a time; write it like 2026-11-22T14:32:00Z.", field="time"
@@ -126,23 +155,38 @@ class Reader:
         return moment
 
 
-def text_of(document: Mapping[str, Any], field: str, *, default: str | None = None) -> str:
+def text_of(document: Mapping[str, Any], field: str) -> str:
     """A text field of 1 to 255 characters that a database can hold. Raises InvalidInput."""
-    value = document.get(field, default)
+    value = document.get(field)
+    if isinstance(value, str) and 1 <= len(value) <= LONGEST_TEXT and storable(value):
+        return value
     if value is None:
         raise InvalidInput(f"{field} is missing.", field=field)
-    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_TEXT or not storable(value):
-        raise InvalidInput(f"{field} is text of 1 to {LONGEST_TEXT} characters.", field=field)
-    return value
+    raise InvalidInput(f"{field} is text of 1 to {LONGEST_TEXT} characters.", field=field)
 
 
 def storable(value: str) -> bool:
     """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
-    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    return "\0" not in value if value.isascii() else _UNSTORABLE.search(value) is None
+
+
+def _key_of(event_id: str, source: str) -> bytes:
+    """The bytes of `event_key`, at a tenth of its price for a UUID from the default source: those are its digits."""
+    if source == DEFAULT_SOURCE and len(event_id) == 36 and event_id[8:24:5] == "----":
+        digits = event_id.replace("-", "")
+        try:
+            key = bytes.fromhex(digits)
+        except ValueError:
+            return event_key(event_id, source).bytes
+        if key.hex() == digits and len(key) == 16:
+            return key
+    return event_key(event_id, source).bytes
 
 
 def quantity_of(value: Any, *, negative_allowed: bool = False) -> Decimal:
     """A quantity: a JSON number or a string of digits, finite, up to 15 digits and 12 decimals. Raises InvalidInput."""
+    if isinstance(value, Decimal | str) and _PLAIN.fullmatch(str(value)):
+        return Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise InvalidInput("quantity is a number, or a string of digits.", field="quantity")
     if isinstance(value, str) and len(value) > INTEGER_DIGITS + DECIMALS + 2:
@@ -192,6 +236,26 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         raise DuplicateName("An object of the body has the same name twice.")
     return document
+
+
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def read_documents(body: bytes) -> Any:
+    """What `read_json` reads, with the same refusals and at a third of its price; but a whole number is an int.
+
+    The fast decoder lets the last of two equal names win, so what it has read is counted: in a body without
+    backslashes every quotation mark begins or ends a text, and a text that was lost is missing when written again.
+    """
+    if b"\\" not in body:
+        try:
+            documents = _DECODER.decode(body)
+            if _ENCODER.encode(documents).count(b'"') == body.count(b'"'):
+                return documents
+        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+            pass  # read_json knows the sentence
+    return read_json(body)
 
 
 def read_json(body: bytes) -> Any:

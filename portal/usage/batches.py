@@ -1,0 +1,92 @@
+"""Storing the items of one request: each is stored or refused for itself, and the sender is told which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from portal.core.errors import InvalidInput
+from portal.infra.db import transaction
+from portal.usage.events import Reader, UsageRecord, storable
+from portal.usage.ingesting import Outcome, ingest
+from portal.usage.known import known_meters, known_organizations
+
+REJECTED = "rejected"
+_CONFLICT = "An event with this id and other content is already stored; the first one stays."
+_SHOWN_CHARACTERS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An item of a batch that is no event, with its id as far as it has one."""
+
+    event_id: str | None
+    error: InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How many items came to what, and of each item its index, id, status and, for a refusal, the reason."""
+
+    counts: dict[str, int]
+    results: list[dict[str, Any]]
+
+
+def store_documents(items: Sequence[Any], *, organization_id: int | None, now: datetime) -> Stored:
+    """Store event documents (or Unreadable items) in a transaction of its own; good ones whatever stands beside them.
+
+    `organization_id` is the sender's; without one, it is the platform and its documents name theirs. Idempotent.
+    """
+    reader = Reader(
+        known_meters(), now=now, organization_id=organization_id, organizations=known_organizations(_named(items))
+    )
+    results: list[dict[str, Any]] = []
+    records: list[UsageRecord] = []
+    for index, item in enumerate(items):
+        try:
+            if isinstance(item, Unreadable):
+                raise item.error
+            record = reader.read(item)
+        except InvalidInput as error:
+            results.append(_rejection(index, item, error))
+        else:
+            records.append(record)
+            results.append({"index": index, "id": record.event_id})
+    with transaction():
+        outcomes = ingest(records, now=now)
+    counts = dict.fromkeys((*map(str, Outcome), REJECTED), 0)
+    counts[REJECTED] = len(items) - len(records)
+    taken = (result for result in results if "status" not in result) if counts[REJECTED] else results
+    for result, outcome in zip(taken, map(str, outcomes), strict=True):
+        result["status"] = outcome
+        counts[outcome] += 1
+        if outcome == Outcome.CONFLICT:
+            result["message"] = _CONFLICT
+    return Stored(counts, results)
+
+
+def id_of(document: Any) -> str | None:
+    """The id that an event document gives itself, if it can be shown."""
+    found = document.get("id") if isinstance(document, dict) else None
+    return found[:_SHOWN_CHARACTERS] if isinstance(found, str) and found.isprintable() else None
+
+
+def _named(items: Sequence[Any]) -> set[str]:
+    """The organizations that documents name."""
+    named = (item.get("organization") for item in items if isinstance(item, dict))
+    return {name for name in {each for each in named if isinstance(each, str)} if storable(name)}
+
+
+def _rejection(index: int, item: Any, error: InvalidInput) -> dict[str, Any]:
+    return {
+        "index": index,
+        "id": item.event_id if isinstance(item, Unreadable) else id_of(item),
+        "status": REJECTED,
+        "field": error.field and _sendable(error.field),
+        "message": _sendable(error.sentence),
+    }
+
+
+def _sendable(text: str) -> str:
+    """A text that may quote what was sent, lone surrogates in escapes: UTF-8 has none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
