@@ -80,6 +80,22 @@ _by_query(
     """,
 )
 _by_query(
+    "I1",
+    "no usage of a month that is final is left over, but where the month is marked as late",
+    """
+    SELECT DISTINCT 'organization ' || i.organization_id || ', ' || i.period_start
+    FROM invoices AS i
+    JOIN usage_daily AS u ON u.organization_id = i.organization_id AND u.day >= i.period_start AND u.day < i.period_end
+    LEFT JOIN (SELECT b.organization_id, b.day, b.series_id, sum(b.quantity) AS quantity
+               FROM billed_usage AS b JOIN invoices AS o ON o.id = b.invoice_id AND o.state <> 'void'
+               GROUP BY 1, 2, 3) AS b
+           ON b.organization_id = u.organization_id AND b.day = u.day AND b.series_id = u.series_id
+    WHERE i.state IN ('scheduled', 'finalized') AND u.quantity IS DISTINCT FROM b.quantity
+      AND NOT EXISTS (SELECT FROM late_months AS l
+                      WHERE l.organization_id = i.organization_id AND l.month = i.period_start)
+    """,
+)
+_by_query(
     "I2",
     "an invoice's total is the sum of its lines",
     """

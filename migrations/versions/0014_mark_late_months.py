@@ -22,7 +22,8 @@ def upgrade() -> None:
     op.execute("ALTER TABLE late_months FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY everything ON late_months TO {EVERYTHING} USING (true) WITH CHECK (true)")
     op.execute(f"CREATE POLICY own_rows ON late_months TO portal_tenant USING ({OWN_ROW}) WITH CHECK ({OWN_ROW})")
-    op.execute(f"GRANT SELECT, INSERT ON late_months TO portal_tenant, {EVERYTHING}")
+    op.execute(f"GRANT SELECT, INSERT, UPDATE ON late_months TO portal_tenant, {EVERYTHING}")
+    op.execute(f"GRANT DELETE ON late_months TO {EVERYTHING}")
 
 
 def downgrade() -> None:

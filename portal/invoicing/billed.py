@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import delete, or_, select, text
 
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra.db import db
-from portal.invoicing.models import Invoice
+from portal.invoicing.models import BilledUsage, Invoice
+from portal.usage.lateness import mark, unmark
 from portal.usage.queries import Source, late_months
 
 _FROZEN = "(SELECT * FROM billed_usage WHERE invoice_id = :invoice_id)"
@@ -52,11 +53,12 @@ class Billable:
 
 def billable(organization_id: int, month: Month, *, frozen_invoice_id: int | None = None) -> Billable:
     """What the invoice of a month bills, live or as it has frozen it. One query unless something came late."""
-    marked = late_months(organization_id)
-    late = _late_before(organization_id, month, marked)
     if frozen_invoice_id is not None:
         frozen = Source(_FROZEN, {"invoice_id": frozen_invoice_id})
+        late = tuple(each for each in months_billed_by(frozen_invoice_id) if each != month)
         return Billable(month, frozen_invoice_id, frozen, late, Source(_ALL_BILLED, {}))
+    marked = late_months(organization_id)
+    late = _late_before(organization_id, month, marked)
     if month not in marked:
         return Billable(month, _NO_INVOICE, Source(), late, Source())
     invoice_id = _invoice_id_of(organization_id, month) or _NO_INVOICE
@@ -101,6 +103,7 @@ def freeze(invoice: Invoice) -> None:
     """Write down what an invoice bills of each series and day, from what the rollups hold now."""
     marked = late_months(invoice.organization_id)
     late = _late_before(invoice.organization_id, invoice.month, marked)
+    unmark(invoice.organization_id, (*late, invoice.month))
     for month in (*late, invoice.month):
         source = _UNBILLED if month in marked else "usage_daily"
         db.session.execute(
@@ -112,6 +115,22 @@ def freeze(invoice: Invoice) -> None:
             """),
             {"invoice_id": invoice.id, "organization_id": invoice.organization_id, **_days(month)},
         )
+
+
+def months_billed_by(invoice_id: int) -> list[Month]:
+    """The months of whose usage an invoice bills anything, oldest first."""
+    days = db.session.scalars(select(BilledUsage.day).where(BilledUsage.invoice_id == invoice_id).distinct())
+    return sorted({Month.of(day) for day in days})
+
+
+def unfreeze(invoice: Invoice) -> None:
+    """Let others bill what an invoice no longer does, because finalizing was cancelled or it was voided.
+
+    The rows of a void invoice stay, and count no more.
+    """
+    mark({(invoice.organization_id, month) for month in months_billed_by(invoice.id)})
+    if invoice.state != InvoiceState.VOID:
+        db.session.execute(delete(BilledUsage).where(BilledUsage.invoice_id == invoice.id))
 
 
 def _days(month: Month) -> dict[str, date]:

@@ -17,11 +17,11 @@ from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require
 from portal.core.statement import tax_facts
 from portal.infra import outbox
 from portal.infra.db import db
-from portal.invoicing.billed import freeze
+from portal.invoicing.billed import freeze, unfreeze
 from portal.invoicing.crediting import give_credit_back, use_credit
 from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
-from portal.invoicing.models import BalanceEntry, BilledUsage, Invoice, InvoiceItem
+from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.numbering import next_number
 from portal.invoicing.queries import items_of, lock_invoice
 from portal.invoicing.trail import record_change
@@ -102,7 +102,7 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
             f"Invoice {invoice.number or invoice.month} is {invoice.state}; it is too late to cancel."
         )
     db.session.execute(delete(InvoiceItem).where(InvoiceItem.invoice_id == invoice.id))
-    db.session.execute(delete(BilledUsage).where(BilledUsage.invoice_id == invoice.id))
+    unfreeze(invoice)
     if invoice.balance_applied:
         _move_balance(invoice, invoice.balance_applied, "given back: finalizing was cancelled")
     give_credit_back(invoice, "finalizing was cancelled")

@@ -6,6 +6,7 @@ from portal.core.errors import InvalidInput, InvalidTransition
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra import outbox
 from portal.infra.db import db
+from portal.invoicing.billed import unfreeze
 from portal.invoicing.crediting import give_credit_back
 from portal.invoicing.drafting import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
@@ -50,6 +51,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
             )
         )
     give_credit_back(invoice, "the invoice was voided")
+    unfreeze(invoice)
     if invoice.amount_due:
         outbox.enqueue(
             VOID_AT_STRIPE,

@@ -17,6 +17,7 @@ from portal.invoicing.crediting import grant_credit
 from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
+from portal.usage.lateness import mark
 from portal.usage.request_log import log_request
 from tests.factories import (
     MONTH,
@@ -213,6 +214,8 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 slug=slug,
             )
             make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
+            with transaction():
+                mark({(organization.id, MONTH)})
     return ids
 
 
