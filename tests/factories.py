@@ -3,7 +3,8 @@
 Every function wants an application context that acts as somebody: `with acting(app): …`, or the fixture `books`.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,6 +18,7 @@ from sqlalchemy.orm import joinedload
 from portal import billing_cycle
 from portal.catalog.models import Meter, Plan, PriceVersion, Subscription
 from portal.catalog.publishing import ensure_meter, ensure_plan, publish_price
+from portal.core.errors import PortalError
 from portal.core.periods import Month, midnight
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, Scope, act_as, db, transaction
@@ -200,3 +202,25 @@ def sql(statement: str, **values: Any) -> list[Any]:
     with transaction() as session:
         result = session.execute(db.text(statement), values)
         return list(result) if result.returns_rows else []
+
+
+def at_once(app: Flask, *works: Callable[[], object]) -> list[object]:
+    """Run functions at the same moment, each in a thread with a context of its own; return results or refusals."""
+    barrier = threading.Barrier(len(works))
+    results: list[object] = [None] * len(works)
+
+    def run(index: int, function: Callable[[], object]) -> None:
+        with acting(app, name=f"thread {index}"):
+            barrier.wait(10)
+            try:
+                results[index] = function()
+            except PortalError as refusal:
+                results[index] = refusal
+
+    threads = [threading.Thread(target=run, args=(i, function)) for i, function in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return results

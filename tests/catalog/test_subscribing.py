@@ -24,7 +24,7 @@ from portal.infra.db import transaction
 from portal.invoicing.finalizing import finalize
 from portal.invoicing.queries import open_from
 from portal.organizations.locking import lock_organization
-from tests.factories import MONTH, acting, fingerprint_of, make_draft, make_organization, make_plan, sql, terms
+from tests.factories import MONTH, at_once, fingerprint_of, make_draft, make_organization, make_plan, sql, terms
 
 pytestmark = pytest.mark.usefixtures("books")
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -335,28 +335,6 @@ def test_another_organizations_subscription_is_not_found(running):
         subscription_of(running.public_id, other.id)
     with pytest.raises(NotFound), transaction():
         change_subscription(10**15, quantity=2, at=NOW, now=NOW, open_from=None)
-
-
-def at_once(app, *works) -> list[object]:
-    """Run functions at the same moment, each in a thread with a context of its own; return results or refusals."""
-    barrier = threading.Barrier(len(works))
-    results: list[object] = [None] * len(works)
-
-    def run(index, function):
-        with acting(app, name=f"thread {index}"):
-            barrier.wait(10)
-            try:
-                results[index] = function()
-            except PortalError as refusal:
-                results[index] = refusal
-
-    threads = [threading.Thread(target=run, args=(i, function)) for i, function in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
-    return results
 
 
 @pytest.mark.parametrize("at", [NOW, None], ids=["now", "at the period end"])

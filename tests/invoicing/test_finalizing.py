@@ -1,6 +1,5 @@
 """From a draft to a document that never changes; whoever comes second, or too early, is told so."""
 
-import threading
 from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
@@ -27,6 +26,7 @@ from tests.factories import (
     NOW,
     acting,
     add,
+    at_once,
     finalize_now,
     fingerprint_of,
     make_draft,
@@ -48,28 +48,6 @@ def broken() -> list[str]:
     with transaction():
         found = [each for each in doctor.examine() if each.broken and each.code != "I8"]
     return [f"{each.code} {each.rule}: {each.broken}" for each in found]
-
-
-def at_once(app, *works) -> list[object]:
-    """Run functions at the same moment, each in a thread with a context of its own; return results or refusals."""
-    barrier = threading.Barrier(len(works))
-    results: list[object] = [None] * len(works)
-
-    def run(index, function):
-        with acting(app, name=f"thread {index}"):
-            barrier.wait(10)
-            try:
-                results[index] = function()
-            except PortalError as refusal:
-                results[index] = refusal
-
-    threads = [threading.Thread(target=run, args=(i, function)) for i, function in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
-    return results
 
 
 @pytest.fixture
