@@ -23,6 +23,7 @@ from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
 from portal.payments.sweeping import sweep_open_invoices
+from portal.usage.levels import count_levels_by_clock
 from portal.usage.request_log import trim_request_log
 from portal.usage.sources.pulling import pull_by_clock
 
@@ -50,6 +51,8 @@ RECURRING = (
         300,
         lambda: sweep_open_invoices(now=clock.now(), every=LOOK_AGAIN_EVERY),
     ),
+    # Levels that nobody has changed since yesterday: today's hours of them count too.
+    Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),
     # Lines of the ingest log that nobody will ask for any more.
     Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
     # Steps of Prometheus' queries that are over; after a pause, all that were missed.

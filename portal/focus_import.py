@@ -36,12 +36,12 @@ from portal.organizations.models import Organization
 from portal.organizations.queries import ids_by_slug
 from portal.organizations.registering import ensure_organization
 from portal.usage.events import Reader
-from portal.usage.ingesting import Outcome, ingest
+from portal.usage.ingesting import REASONS, Outcome, ingest
 from portal.usage.queries import meters_used_since
 from portal.usage.sources.files import SourceFile
 from portal.usage.sources.focus import FocusRow
 from portal.usage.sources.naming import RowLog
-from portal.usage.sources.storing import CONFLICT, batches
+from portal.usage.sources.storing import batches
 from portal.usage.sources.surveying import Charge, Place, Survey, charges, place_of
 from portal.usage.sources.treating import DIMENSIONS, Kind, event_of
 
@@ -200,7 +200,7 @@ class _Batch:
         for (charge, place, _), outcome in zip(readable, outcomes, strict=True):
             self.stored.events[outcome] += 1
             if outcome is Outcome.CONFLICT:
-                self._refuse(charge, "Id", CONFLICT)
+                self._refuse(charge, "Id", REASONS[outcome])
             else:
                 self.stored.expected.add(charge, place)
 

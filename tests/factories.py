@@ -17,9 +17,10 @@ from sqlalchemy.orm import joinedload
 
 from portal import billing_cycle
 from portal.catalog.models import Meter, Plan, PriceVersion, Subscription
-from portal.catalog.publishing import ensure_meter, ensure_plan, publish_price
+from portal.catalog.publishing import SUMMED, ensure_meter, ensure_plan, publish_price
 from portal.core.errors import PortalError
 from portal.core.periods import Month, midnight
+from portal.core.quantities import Counting
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, Scope, act_as, db, transaction
 from portal.invoicing.drafting import draft_of
@@ -54,10 +55,13 @@ def make_organization(slug: str = "acme", *, currency: str = "USD", **more: Any)
     return organization
 
 
-def make_meter(code: str = "machine_seconds", *, dimensions: tuple[str, ...] = ("region",)) -> Meter:
+def make_meter(
+    code: str = "machine_seconds", *, dimensions: tuple[str, ...] = ("region",), counting: Counting = SUMMED
+) -> Meter:
     """A meter, found again by its code."""
+    name = code.replace("_", " ")
     with transaction():
-        return ensure_meter(code, name=code.replace("_", " "), product="Compute", unit="second", dimensions=dimensions)
+        return ensure_meter(code, name=name, product="Compute", unit="second", dimensions=dimensions, counting=counting)
 
 
 def make_price(meter: Meter, terms: dict[str, Any] | str = "0.01", **more: Any) -> PriceVersion:
@@ -113,6 +117,7 @@ def use(
     at: datetime | date = date(2026, 10, 10),
     event_id: str | None = None,
     correction: bool = False,
+    amends: str | None = None,
     now: datetime = NOW,
     **properties: str,
 ) -> Outcome:
@@ -126,9 +131,17 @@ def use(
         "time": moment.isoformat(),
         "properties": properties,
         "correction": correction,
+        **({"amends": amends} if amends else {}),
     }
     with transaction():
         return ingest([reader.read(document)], now=now)[0]
+
+
+def cancel_usage(organization: Organization, event_id: str, *, now: datetime = NOW) -> Outcome:
+    """Take one event back, in a transaction of its own."""
+    reader = Reader({}, now=now, organization_id=organization.id, organizations={})
+    with transaction():
+        return ingest([reader.read({"id": f"event-{next(_numbers)}", "cancels": event_id})], now=now)[0]
 
 
 def make_draft(organization: Organization, month: Month = MONTH) -> Invoice:

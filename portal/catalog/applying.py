@@ -43,6 +43,7 @@ from portal.catalog.publishing import (
 from portal.catalog.stored import catalog_of, stored_catalog, stored_rows
 from portal.core.errors import InvalidInput
 from portal.core.money import round_to_minor
+from portal.core.quantities import Counting
 from portal.core.terms import terms_to_json
 from portal.infra.db import db
 from portal.organizations.models import Organization
@@ -145,8 +146,13 @@ class _Applying:
         product = self._find("products", entry.product, f"{entry.path}.product")
         if product is None:
             return
-        said: dict[str, Any] = {"name": entry.name, "unit": entry.unit, "dimensions": entry.dimensions}
         with self._problems.at(entry.path):
+            said: dict[str, Any] = {
+                "name": entry.name,
+                "unit": entry.unit,
+                "dimensions": entry.dimensions,
+                "counting": Counting(entry.aggregation, entry.subject, entry.per),
+            }
             row = rows.get(entry.code)
             if row is None:
                 rows[entry.code] = row = ensure_meter(entry.code, product=product.name, **said)

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from portal.catalog.files import Catalog, CouponEntry, MeterEntry, PlanEntry, PriceEntry, ProductEntry, VersionEntry
-from portal.core.sentences import percent, price_sentence
+from portal.core.quantities import Aggregation, Counting
+from portal.core.sentences import counting_in_words, percent, price_sentence
 from portal.core.terms import Terms
 from portal.infra.formats import day, quantity, unit_amount
 
@@ -98,7 +99,9 @@ def _described(entry: ProductEntry | MeterEntry | PlanEntry | CouponEntry) -> st
     match entry:
         case MeterEntry():
             by = f", by {', '.join(entry.dimensions)}" if entry.dimensions else ""
-            return f": {entry.name}, {entry.product}, in {entry.unit}{by}"
+            counting = Counting(entry.aggregation, entry.subject, entry.per)
+            how = "" if entry.aggregation is Aggregation.SUM else f", {counting_in_words(counting)}"
+            return f": {entry.name}, {entry.product}, in {entry.unit}{by}{how}"
         case PlanEntry():
             trial = f", {entry.trial_days} days of trial" if entry.trial_days else ""
             credit = f", credit for {', '.join(entry.credit_meters)}" if entry.credit_meters else ""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
+from portal.core.quantities import Aggregation
 from portal.core.subscriptions import Interval
 from portal.core.terms import WRITTEN, Terms, terms_from_json
 
@@ -93,6 +94,10 @@ class Fields:
         """month or year."""
         return self._read(name, Interval.MONTH, _interval)
 
+    def aggregation(self, name: str) -> Aggregation:
+        """How a meter counts, by default by summing up."""
+        return self._read(name, Aggregation.SUM, _aggregation)
+
     def currency(self, name: str, *, needed: bool = True) -> str | None:
         """An ISO 4217 code."""
         return self._read(name, None, _currency, needed=needed)
@@ -176,6 +181,12 @@ def _interval(value: Any) -> Interval:
     if value not in tuple(Interval):
         raise InvalidInput(f"A plan is paid by the {' or '.join(Interval)}, not by the “{value}”.")
     return Interval(value)
+
+
+def _aggregation(value: Any) -> Aggregation:
+    if value not in tuple(Aggregation):
+        raise InvalidInput(f"A meter counts by {', '.join(Aggregation)}; “{value}” is none of them.")
+    return Aggregation(value)
 
 
 def _currency(value: Any) -> str:

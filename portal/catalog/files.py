@@ -14,9 +14,11 @@ from portal.catalog.subscribing import LONGEST_TRIAL_DAYS
 from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.core.money import exponent_of, round_to_minor, to_major
+from portal.core.quantities import Aggregation
 from portal.core.subscriptions import Interval
 from portal.core.terms import Terms, terms_to_json
 
+_COUNTING = ("aggregation", "subject", "per")
 _PLACE_OF_METER = ("match", "for_plan")
 
 
@@ -39,6 +41,9 @@ class MeterEntry:
     product: str
     unit: str
     dimensions: tuple[str, ...] = ()
+    aggregation: Aggregation = Aggregation.SUM
+    subject: str | None = None
+    per: str | None = None
     archived: bool = False
     path: str = field(default="", compare=False)
 
@@ -186,13 +191,16 @@ def _product(given: Fields, _code: str) -> tuple[str, ProductEntry]:
 
 
 def _meter(given: Fields, code: str) -> tuple[str, MeterEntry]:
-    given.only("A meter", "name", "product", "unit", "dimensions", "archived")
+    given.only("A meter", "name", "product", "unit", "dimensions", *_COUNTING, "archived")
     return code, MeterEntry(
         code,
         given.text("name"),
         given.text("product"),
         given.text("unit"),
         given.texts("dimensions"),
+        given.aggregation("aggregation"),
+        given.optional("subject"),
+        given.optional("per"),
         given.flag("archived"),
         given.path,
     )
@@ -288,7 +296,7 @@ def document_of(catalog: Catalog) -> dict[str, Any]:
             _said(each, "name", "archived") if each.archived else each.name for each in catalog.products.values()
         ],
         "meters": {
-            code: _said(each, "name", "product", "unit", "dimensions", "archived")
+            code: _said(each, "name", "product", "unit", "dimensions", *_COUNTING, "archived")
             for code, each in catalog.meters.items()
         },
         "plans": {
@@ -319,7 +327,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, tuple):
         return list(value)
-    return str(value) if isinstance(value, Interval) else value
+    return str(value) if isinstance(value, Interval | Aggregation) else value
 
 
 def _said_price(entry: PriceEntry) -> dict[str, Any]:

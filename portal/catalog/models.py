@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Date, Integer, Numeric, Text
 
+from portal.core.quantities import Aggregation, Counting
 from portal.core.subscriptions import Interval
 from portal.infra.db import Model, Public
 from portal.organizations.models import Organization
@@ -25,20 +26,41 @@ class Product(Public, Model):
 
 
 class Meter(Public, Model):
-    """Something that is measured. Only its declared dimensions (at most 8) tell series apart and can be priced by."""
+    """Something that is measured. Only its declared dimensions (at most 8) tell series apart and can be priced by.
+
+    A unique count counts the values of the property `subject`; a level is counted by the time it held: `per` hour,
+    day or month (a month's mean).
+    """
 
     __tablename__ = "meters"
-    __table_args__ = (CheckConstraint("cardinality(dimensions) <= 8", name="at_most_8_dimensions"),)
+    __table_args__ = (
+        CheckConstraint("cardinality(dimensions) <= 8", name="at_most_8_dimensions"),
+        CheckConstraint(
+            "aggregation IN ('sum', 'count', 'max', 'latest', 'unique', 'level')", name="aggregation_known"
+        ),
+        CheckConstraint("(aggregation = 'unique') = (subject IS NOT NULL)", name="subject_of_unique"),
+        CheckConstraint(
+            "(aggregation = 'level') = (per IS NOT NULL) AND per IN ('hour', 'day', 'month')", name="per_of_level"
+        ),
+    )
 
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"))
     unit: Mapped[str]
+    aggregation: Mapped[Aggregation] = mapped_column(Text, server_default="sum", default=Aggregation.SUM)
+    subject: Mapped[str | None]
+    per: Mapped[str | None]
     dimensions: Mapped[list[str]] = mapped_column(ARRAY(Text))
     archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     product: Mapped[Product] = relationship()
+
+    @property
+    def counting(self) -> Counting:
+        """How its reports become a quantity."""
+        return Counting(Aggregation(self.aggregation), self.subject, self.per)
 
 
 class Plan(Public, Model):

@@ -14,6 +14,7 @@ from portal.catalog.models import Coupon, Meter, Plan, Price, PriceVersion, Prod
 from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
 from portal.core.pricing import terms_from_json, terms_to_json
+from portal.core.quantities import Counting
 from portal.core.subscriptions import Interval
 from portal.core.terms import Terms
 from portal.infra import audit
@@ -21,6 +22,7 @@ from portal.infra.db import db
 from portal.organizations.models import Organization
 
 MOST_DIMENSIONS = 8
+SUMMED = Counting()
 
 
 def ensure_product(name: str) -> Product:
@@ -32,16 +34,32 @@ def ensure_product(name: str) -> Product:
     return product
 
 
-def ensure_meter(code: str, *, name: str, product: str, unit: str, dimensions: tuple[str, ...] = ()) -> Meter:
+def ensure_meter(
+    code: str,
+    *,
+    name: str,
+    product: str,
+    unit: str,
+    dimensions: tuple[str, ...] = (),
+    counting: Counting = SUMMED,
+) -> Meter:
     """The meter with this code, made if there is none, with its product. Idempotent.
 
-    Raises InvalidInput for more than 8 dimensions.
+    Raises InvalidInput for more than 8 dimensions, or one that is counted itself.
     """
     meter = db.session.scalar(select(Meter).where(Meter.code == code))
     if meter is None:
-        _check_dimensions(dimensions)
-        product_id = ensure_product(product).id
-        meter = Meter(code=code, name=name, product_id=product_id, unit=unit, dimensions=list(dimensions))
+        _check_dimensions(dimensions, counting)
+        meter = Meter(
+            code=code,
+            name=name,
+            product_id=ensure_product(product).id,
+            unit=unit,
+            dimensions=list(dimensions),
+            aggregation=counting.aggregation,
+            subject=counting.subject,
+            per=counting.per,
+        )
         _add(meter, "meter", {"code": code})
     return meter
 
@@ -89,19 +107,28 @@ def rename_product(product: Product, name: str) -> None:
 
 
 def update_meter(
-    meter: Meter, *, name: str, product: Product, unit: str, dimensions: tuple[str, ...], has_usage: bool
+    meter: Meter,
+    *,
+    name: str,
+    product: Product,
+    unit: str,
+    dimensions: tuple[str, ...],
+    counting: Counting,
+    has_usage: bool,
 ) -> None:
-    """Let a meter be called and counted otherwise. Idempotent; dimensions can only be added.
+    """Let a meter be called and told apart otherwise. Idempotent; dimensions can only be added.
 
-    Raises InvalidInput, naming the field, if a dimension is missing that usage is told apart by and prices match, or
-    for another unit where quantities or prices are given in the old one.
+    Raises InvalidInput, naming the field, if a dimension is missing that usage is told apart by and prices match, for
+    another unit where quantities or prices are given in the old one, and for another way of counting.
     """
+    if counting != meter.counting:
+        raise InvalidInput("How a meter counts stays as it is; make another meter.", field="aggregation")
     missing = set(meter.dimensions) - set(dimensions)
     if missing:
         raise InvalidInput(
             f"The dimension “{min(missing)}” cannot be taken away: usage is told apart by it.", field="dimensions"
         )
-    _check_dimensions(dimensions)
+    _check_dimensions(dimensions, counting)
     if unit != meter.unit and (has_usage or _has_versions(Price.meter_id == meter.id)):
         raise InvalidInput(
             f"The unit stays {meter.unit}: usage or prices are given in it. Make another meter for {unit}.",
@@ -110,7 +137,12 @@ def update_meter(
     _change(meter, "meter", {"name": name, "product_id": product.id, "unit": unit, "dimensions": list(dimensions)})
 
 
-def _check_dimensions(dimensions: tuple[str, ...]) -> None:
+def _check_dimensions(dimensions: tuple[str, ...], counting: Counting) -> None:
+    if counting.subject in dimensions:
+        raise InvalidInput(
+            "The subject of a unique count is no dimension: each of its values would be a count of its own.",
+            field="subject",
+        )
     if len(dimensions) > MOST_DIMENSIONS:
         raise InvalidInput(f"A meter has at most {MOST_DIMENSIONS} dimensions.", field="dimensions")
     if len(set(dimensions)) < len(dimensions):

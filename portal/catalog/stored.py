@@ -19,6 +19,7 @@ from portal.catalog.files import (
 )
 from portal.catalog.models import Coupon, Meter, Plan, Price, PriceVersion, Product
 from portal.core.money import to_major
+from portal.core.quantities import Aggregation
 from portal.core.subscriptions import Interval
 from portal.core.terms import terms_from_json
 from portal.infra.db import db
@@ -79,7 +80,17 @@ def catalog_of(rows: Rows) -> Catalog:
     return Catalog(
         {name: ProductEntry(name, archived=_archived(row)) for name, row in rows.products.items()},
         {
-            code: MeterEntry(code, row.name, names[row.product_id], row.unit, tuple(row.dimensions), _archived(row))
+            code: MeterEntry(
+                code,
+                row.name,
+                names[row.product_id],
+                row.unit,
+                tuple(row.dimensions),
+                Aggregation(row.aggregation),
+                row.subject,
+                row.per,
+                _archived(row),
+            )
             for code, row in rows.meters.items()
         },
         {

@@ -47,6 +47,11 @@ def series_key(meter_id: int, dimensions: Mapping[str, str]) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
+def subject_key(value: str) -> bytes:
+    """The 16 bytes under which a unique count remembers a value; `usage.deriving` makes the same in SQL."""
+    return hashlib.sha256(value.encode()).digest()[:16]
+
+
 def canonical_json(value: Any) -> str:
     """JSON with one spelling: sorted keys, no white space, UTF-8; numbers that matter are passed as strings."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -7,10 +7,30 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from portal.core.exact import ZERO, exactly, plain
+from portal.core.quantities import Aggregation, Counting
 from portal.core.terms import Model, Terms, Tier
 
+_COUNTED = {
+    Aggregation.SUM: "everything reported is added up",
+    Aggregation.COUNT: "every event counts as one",
+    Aggregation.MAX: "the largest value of a month counts",
+    Aggregation.LATEST: "the latest value of a month counts",
+}
 Writer = Callable[[Decimal], str]
 _RATED = {Model.PERCENTAGE, Model.GRADUATED_PERCENTAGE}
+
+
+def counting_in_words(counting: Counting) -> str:
+    """How a meter counts, as a part of a sentence."""
+    if counting.aggregation is Aggregation.UNIQUE:
+        return f"the different values of “{counting.subject}” in a month count"
+    if counting.aggregation is Aggregation.LEVEL:
+        return (
+            "the mean level of a month counts"
+            if counting.per == "month"
+            else f"a level counts by the {counting.per}s that it holds"
+        )
+    return _COUNTED[counting.aggregation]
 
 
 @exactly

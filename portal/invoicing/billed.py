@@ -6,7 +6,7 @@ the organization's next invoice, and counts as billed there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from sqlalchemy import delete, or_, select, text
 
@@ -15,6 +15,7 @@ from portal.core.periods import Month
 from portal.infra.db import db
 from portal.invoicing.models import BilledUsage, Invoice
 from portal.usage.lateness import mark, unmark
+from portal.usage.levels import count_levels_on
 from portal.usage.queries import Source, late_months
 
 _FROZEN = "(SELECT * FROM billed_usage WHERE invoice_id = :invoice_id)"
@@ -27,14 +28,20 @@ _BILLED = """
      GROUP BY 1, 2, 3, 4)
 """
 _ALL_BILLED = _BILLED.format(whose="true")
+# Whenever it was heard of.
+_RECORDED = """
+    (SELECT organization_id, day, series_id, meter_id, sum(quantity) AS quantity, sum(events) AS events
+     FROM usage_daily
+     WHERE organization_id = :organization_id AND day >= :first AND day <= :last
+     GROUP BY 1, 2, 3, 4)
+"""
 _UNBILLED = f"""
     (SELECT used.organization_id, used.day, used.series_id, used.meter_id,
             used.quantity - coalesce(others.quantity, 0) AS quantity, used.events - coalesce(others.events, 0) AS events
-     FROM usage_daily AS used
+     FROM {_RECORDED} AS used
      LEFT JOIN {_BILLED.format(whose="invoices.id <> :invoice_id")} AS others
             USING (organization_id, day, series_id, meter_id)
-     WHERE used.organization_id = :organization_id AND used.day >= :first AND used.day <= :last
-       AND (used.quantity, used.events) IS DISTINCT FROM (others.quantity, others.events))
+     WHERE (used.quantity, used.events) IS DISTINCT FROM (others.quantity, others.events))
 """
 _NO_INVOICE = 0
 
@@ -99,19 +106,22 @@ def _invoice_id_of(organization_id: int, month: Month) -> int | None:
     )
 
 
-def freeze(invoice: Invoice) -> None:
-    """Write down what an invoice bills of each series and day, from what the rollups hold now."""
+def freeze(invoice: Invoice, *, now: datetime) -> None:
+    """Write down what an invoice bills of each series and day, from what the rollups hold now.
+
+    Levels that have not changed for long are counted to the end of the month first, should the clock be late with it.
+    """
     marked = late_months(invoice.organization_id)
     late = _late_before(invoice.organization_id, invoice.month, marked)
     unmark(invoice.organization_id, (*late, invoice.month))
+    count_levels_on(invoice.month.last_day, now=now, organization_id=invoice.organization_id)
     for month in (*late, invoice.month):
-        source = _UNBILLED if month in marked else "usage_daily"
+        source = _UNBILLED if month in marked else _RECORDED
         db.session.execute(
             text(f"""
                 INSERT INTO billed_usage (invoice_id, day, series_id, organization_id, meter_id, quantity, events)
                 SELECT :invoice_id, day, series_id, organization_id, meter_id, quantity, events
                 FROM {source} AS unbilled
-                WHERE organization_id = :organization_id AND day >= :first AND day <= :last
             """),
             {"invoice_id": invoice.id, "organization_id": invoice.organization_id, **_days(month)},
         )

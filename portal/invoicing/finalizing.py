@@ -57,7 +57,7 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     # Two invoices of one organization must not spend the same balance or credit; nor may what it agreed to, or what
     # everything costs, change meanwhile.
     lock_organization(invoice.organization_id)
-    freeze(invoice)
+    freeze(invoice, now=now)
     draft = draft_of(invoice.organization, invoice.month, frozen_invoice_id=invoice.id)
     if draft.blockers:
         raise NotReady(f"The invoice cannot be finalized. {' '.join(draft.blockers)}")

@@ -8,11 +8,13 @@ from typing import Any
 from portal.core.errors import InvalidInput
 from portal.infra.db import transaction
 from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import Outcome, ingest
+from portal.usage.ingesting import REASONS, Outcome, ingest
 from portal.usage.known import known_meters, known_organizations
 
 REJECTED = "rejected"
-_CONFLICT = "An event with this id and other content is already stored; the first one stays."
+# An outcome that an answer has no word of its own for.
+_STATUS = {Outcome.NO_ORIGINAL: REJECTED, Outcome.CORRECTED_BEFORE: str(Outcome.CONFLICT)}
+STATUSES = ("accepted", "duplicate", "conflict", REJECTED)
 _SHOWN_CHARACTERS = 255
 
 
@@ -54,14 +56,15 @@ def store_documents(items: Sequence[Any], *, organization_id: int | None, now: d
             results.append({"index": index, "id": record.event_id})
     with transaction():
         outcomes = ingest(records, now=now)
-    counts = dict.fromkeys((*map(str, Outcome), REJECTED), 0)
+    counts = dict.fromkeys(STATUSES, 0)
     counts[REJECTED] = len(items) - len(records)
     taken = (result for result in results if "status" not in result) if counts[REJECTED] else results
-    for result, outcome in zip(taken, map(str, outcomes), strict=True):
-        result["status"] = outcome
-        counts[outcome] += 1
-        if outcome == Outcome.CONFLICT:
-            result["message"] = _CONFLICT
+    for result, outcome in zip(taken, outcomes, strict=True):
+        status = _STATUS.get(outcome) or str(outcome)
+        result["status"] = status
+        counts[status] += 1
+        if outcome in REASONS:
+            result["message"] = REASONS[outcome]
     return Stored(counts, results)
 
 

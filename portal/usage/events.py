@@ -11,16 +11,24 @@ import msgspec
 
 from portal.catalog.models import Meter
 from portal.core.errors import InvalidInput
-from portal.core.keys import DEFAULT_SOURCE, event_key, series_key
+from portal.core.exact import ZERO
+from portal.core.keys import DEFAULT_SOURCE, event_key, series_key, subject_key
+from portal.core.quantities import Aggregation
 
-FIELDS = {"id", "organization", "meter", "quantity", "time", "source", "properties", "correction"}
+FIELDS = {
+    *("id", "organization", "meter", "quantity", "time", "source", "properties", "correction", "amends", "cancels")
+}
+_OF_A_CANCELLATION = {"id", "organization", "source", "cancels"}
 LONGEST_TEXT = 255
 MOST_PROPERTIES = 32
 # Sums have room for 26 digits: a hundred thousand million of the largest events on one day.
 DECIMALS, INTEGER_DIGITS = 12, 15
+# A level is multiplied by seconds, which have six decimals of their own.
+DECIMALS_OF_LEVELS = 6
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 FUTURE_ALLOWED = timedelta(days=1)
 MOST_REMEMBERED = 10_000
+_ONE = Decimal(1)
 _PLAIN = re.compile(rf"[0-9]{{1,{INTEGER_DIGITS}}}(\.[0-9]{{1,{DECIMALS}}})?")
 _WRITTEN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -28,7 +36,11 @@ _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
 
 
 class UsageRecord(msgspec.Struct, frozen=True, gc=False):
-    """One event, checked and with its keys, ready to be stored. The key is 16 bytes; the moment is in UTC."""
+    """One event, checked and with its keys, ready to be stored. The key is 16 bytes; the moment is in UTC.
+
+    `adds` is what it adds to its day, None if that depends on the series' other events. An amendment or cancellation
+    has the key of the event that it corrects; a cancellation counts nothing itself, and gets the rest from that event.
+    """
 
     organization_id: int
     event_key: bytes
@@ -41,15 +53,22 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     quantity: Decimal
     correction: bool
     properties: Mapping[str, str] | None
+    aggregation: Aggregation = Aggregation.SUM
+    adds: Decimal | None = ZERO
+    subject: bytes | None = None
+    corrects: bytes | None = None
+    counts: bool = True
 
 
 class _Labels(NamedTuple):
-    """What a meter makes of properties: those that tell series apart, and the others."""
+    """What a meter makes of properties: those that tell series apart, the others, and what a unique count counts."""
 
     meter_id: int
+    aggregation: Aggregation
     series_id: int
     dimensions: Mapping[str, str]
     rest: Mapping[str, str] | None
+    subject: bytes | None
 
 
 class Reader:
@@ -80,6 +99,8 @@ class Reader:
             )
         event_id = text_of(document, "id")
         source = text_of(document, "source") if "source" in document else DEFAULT_SOURCE
+        if "cancels" in document:
+            return self._cancellation(document, event_id, source)
         code = document.get("meter")
         meter = self._meters.get(code) if isinstance(code, str) else None
         if meter is None:
@@ -91,6 +112,12 @@ class Reader:
         if not isinstance(correction, bool):
             raise InvalidInput("correction is true or false.", field="correction")
         labels = self._labels_of(meter, document.get("properties"))
+        aggregation = labels.aggregation
+        quantity = quantity_of(
+            document.get("quantity", _QUANTITY_LEFT_OUT.get(aggregation)), negative_allowed=correction
+        )
+        if aggregation is not Aggregation.SUM:
+            _check_quantity(aggregation, quantity, correction)
         return UsageRecord(
             organization_id=self._organization_of(document),
             event_key=_key_of(event_id, source),
@@ -100,9 +127,35 @@ class Reader:
             series_id=labels.series_id,
             dimensions=labels.dimensions,
             occurred_at=self._moment(document.get("time")),
-            quantity=quantity_of(document.get("quantity"), negative_allowed=correction),
+            quantity=quantity,
             correction=correction,
             properties=labels.rest,
+            aggregation=aggregation,
+            adds=quantity if aggregation is Aggregation.SUM else added(aggregation, quantity),
+            subject=labels.subject,
+            corrects=_key_of(text_of(document, "amends"), source) if "amends" in document else None,
+        )
+
+    def _cancellation(self, document: Mapping[str, Any], event_id: str, source: str) -> UsageRecord:
+        """Only the original is named; what it was is filled in when the cancellation is stored."""
+        others = document.keys() - _OF_A_CANCELLATION
+        if others:
+            name = min(others)
+            raise InvalidInput(f"A cancellation only names the event that it cancels; leave out {name}.", field=name)
+        return UsageRecord(
+            organization_id=self._organization_of(document),
+            event_key=_key_of(event_id, source),
+            event_id=event_id,
+            source=source,
+            meter_id=0,
+            series_id=0,
+            dimensions={},
+            occurred_at=EARLIEST,
+            quantity=ZERO,
+            correction=False,
+            properties=None,
+            corrects=_key_of(text_of(document, "cancels"), source),
+            counts=False,
         )
 
     def _labels_of(self, meter: Meter, properties: Any) -> _Labels:
@@ -117,7 +170,17 @@ class Reader:
         checked = _properties(properties)
         dimensions = {name: checked[name] for name in meter.dimensions if name in checked}
         rest = {name: value for name, value in checked.items() if name not in dimensions}
-        labels = _Labels(meter.id, series_key(meter.id, dimensions), dimensions, rest or None)
+        subject = None
+        if meter.subject is not None:
+            if meter.subject not in rest:
+                raise InvalidInput(
+                    f"The meter “{meter.code}” counts the different values of “{meter.subject}”; it is missing in"
+                    " properties.",
+                    field="properties",
+                )
+            subject = subject_key(rest[meter.subject])
+        aggregation = Aggregation(meter.aggregation)
+        labels = _Labels(meter.id, aggregation, series_key(meter.id, dimensions), dimensions, rest or None, subject)
         if len(self._labels) < MOST_REMEMBERED:
             self._labels[(meter.code, *checked.items())] = labels
         return labels
@@ -168,6 +231,26 @@ def text_of(document: Mapping[str, Any], field: str) -> str:
 def storable(value: str) -> bool:
     """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
     return "\0" not in value if value.isascii() else _UNSTORABLE.search(value) is None
+
+
+_QUANTITY_LEFT_OUT = {Aggregation.COUNT: "1", Aggregation.UNIQUE: "1"}
+
+
+def added(aggregation: Aggregation, quantity: Decimal) -> Decimal | None:
+    """What an event adds to its day; None if that depends on the series' other events."""
+    if aggregation is Aggregation.SUM:
+        return quantity
+    return _ONE if aggregation is Aggregation.COUNT else None
+
+
+def _check_quantity(aggregation: Aggregation, quantity: Decimal, correction: bool) -> None:
+    if correction:
+        raise InvalidInput(
+            "Only what is summed up is corrected by a difference; name the event that you amend or cancel.",
+            field="correction",
+        )
+    if aggregation is Aggregation.LEVEL and int(quantity.as_tuple().exponent) < -DECIMALS_OF_LEVELS:
+        raise InvalidInput(f"A level has at most {DECIMALS_OF_LEVELS} decimals.", field="quantity")
 
 
 def _key_of(event_id: str, source: str) -> bytes:

@@ -1,7 +1,8 @@
 """Storing usage: events exactly once, folded into daily rollups, in one transaction.
 
-Order matters: late months, events, rollups and series are written in this order, and each of them sorted by its key;
-so two batches which share events or series wait for each other and never deadlock.
+Order matters: late months, events, what is remembered of series whose days do not simply add up, rollups and series are
+written in this order, and each of them sorted by its key; so two batches which share events or series wait for each
+other and never deadlock.
 
 A batch is first taken for new: its events are inserted as they are, which costs PostgreSQL a third less than asking for
 every row whether it is there. Where one is, the batch is inserted again, without those that are there, and so are the
@@ -10,20 +11,26 @@ next batches: whoever sends something twice is likely to do so again.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from itertools import chain
 from operator import attrgetter, itemgetter
 
 from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from portal.core.exact import exactly, plain
+from portal.core.exact import ZERO, exactly, plain
 from portal.core.keys import canonical_json
 from portal.infra.db import db
+from portal.usage.correcting import completed, originals_of
+from portal.usage.deriving import derive
 from portal.usage.events import UsageRecord
 from portal.usage.lateness import mark_late
+from portal.usage.series import store_series
+from portal.usage.touched import RollupKey
+from portal.usage.writing import Key, array, array_of_texts, quoted
 
 
 class Outcome(StrEnum):
@@ -32,49 +39,52 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    NO_ORIGINAL = "no original"
+    CORRECTED_BEFORE = "corrected before"
 
+
+# Why an event of a batch does not count, where it is not for its own content.
+REASONS = {
+    Outcome.CONFLICT: "An event with this id and other content is already stored; the first one stays.",
+    Outcome.NO_ORIGINAL: "There is no event with the id that this one corrects, from this source; send that first.",
+    Outcome.CORRECTED_BEFORE: "The event that this one corrects was amended or cancelled before; correct that one.",
+}
 
 # In a smaller batch the savepoint costs more than it saves.
 FEWEST_TAKEN_FOR_NEW = 50
 CAREFUL_BATCHES = 20
-Key = tuple[int, bytes]
-Content = tuple[int, datetime, str, str]
+Content = tuple[int, datetime, str, str, bytes | None, bool]
 _INSERT = """
     INSERT INTO usage_events (organization_id, event_key, meter_id, series_id, occurred_at, recorded_at, correction,
-                              quantity, event_id, source, properties)
+                              quantity, event_id, source, properties, corrects, counts)
     SELECT organization_id, event_key, meter_id, series_id, occurred_at, :now, correction, quantity, event_id, source,
-           properties
+           properties, corrects, counts
     FROM unnest(CAST(:organizations AS bigint[]), CAST(:event_keys AS uuid[]), CAST(:meters AS bigint[]),
                 CAST(:series AS bigint[]), CAST(:moments AS timestamptz[]), CAST(:corrections AS boolean[]),
                 CAST(:quantities AS numeric[]), CAST(:event_ids AS text[]), CAST(:sources AS text[]),
-                CAST(:properties AS jsonb[]))
+                CAST(:properties AS jsonb[]), CAST(:corrects AS uuid[]), CAST(:counts AS boolean[]))
          AS sent(organization_id, event_key, meter_id, series_id, occurred_at, correction, quantity, event_id, source,
-                 properties)
+                 properties, corrects, counts)
 """
 _ALL_NEW = text(_INSERT)
 _SOME_NEW = text(f"{_INSERT} ON CONFLICT DO NOTHING RETURNING organization_id, event_key")
 # A series is written with its first rollup of a day: a rollup that was there before had its series written with it.
 _FOLD = text("""
     WITH folded AS (
-        INSERT INTO usage_daily AS daily (organization_id, day, series_id, meter_id, quantity, events, updated_at)
-        SELECT *, CAST(:now AS timestamptz)
+        INSERT INTO usage_daily AS daily (organization_id, day, series_id, meter_id, quantity, events, recorded_day,
+                                          updated_at)
+        SELECT *, CAST(:recorded_day AS date), CAST(:now AS timestamptz)
         FROM unnest(CAST(:organizations AS bigint[]), CAST(:days AS date[]), CAST(:series AS bigint[]),
                     CAST(:meters AS bigint[]), CAST(:quantities AS numeric[]), CAST(:events AS integer[]))
-        ON CONFLICT (organization_id, day, series_id) DO UPDATE
+        ON CONFLICT (organization_id, day, series_id, recorded_day) DO UPDATE
         SET quantity = daily.quantity + excluded.quantity, events = daily.events + excluded.events,
             updated_at = excluded.updated_at
         RETURNING organization_id, series_id, xmax = 0 AS is_new
     )
     SELECT DISTINCT organization_id, series_id FROM folded WHERE is_new ORDER BY organization_id, series_id
 """)
-_SERIES = text("""
-    INSERT INTO usage_series (organization_id, series_id, meter_id, dimensions)
-    SELECT * FROM unnest(CAST(:organizations AS bigint[]), CAST(:series AS bigint[]), CAST(:meters AS bigint[]),
-                         CAST(:dimensions AS jsonb[]))
-    ON CONFLICT DO NOTHING
-""")
 _EXISTING = text("""
-    SELECT organization_id, event_key, series_id, occurred_at, quantity, properties
+    SELECT organization_id, event_key, series_id, occurred_at, quantity, properties, corrects, counts
     FROM usage_events
     WHERE (organization_id, event_key) IN (
         SELECT * FROM unnest(CAST(:organizations AS bigint[]), CAST(:event_keys AS uuid[])))
@@ -89,32 +99,46 @@ def ingest(records: Sequence[UsageRecord], *, now: datetime) -> list[Outcome]:
     """
     if not records:
         return []
+    complete: Sequence[UsageRecord | None] = records
+    originals: Mapping[Key, UsageRecord] = {}
+    if any(each.corrects is not None for each in records):
+        originals = originals_of(records)
+        complete = [completed(each, originals) for each in records]
     first: dict[Key, UsageRecord] = {}
-    for record in records:
-        first.setdefault((record.organization_id, record.event_key), record)
+    for record in complete:
+        if record is not None:
+            first.setdefault((record.organization_id, record.event_key), record)
+    if not first:
+        return [Outcome.NO_ORIGINAL] * len(records)
     ordered = [first[key] for key in sorted(first)]
-    mark_late(((each.organization_id, each.occurred_at) for each in ordered), now=now)
+    mark_late(chain(map(_when, ordered), map(_when, originals.values())), now=now)
     fresh = _insert(ordered, now)
-    _fold(ordered if fresh is None else [each for each in ordered if _key(each) in fresh], now)
+    _fold(ordered if fresh is None else [each for each in ordered if _key(each) in fresh], originals, now)
     if fresh is None and len(first) == len(records):
         return [Outcome.ACCEPTED] * len(records)
-    return _outcomes(records, first, first.keys() if fresh is None else fresh)
+    return _outcomes(complete, first, first.keys() if fresh is None else fresh)
 
 
 _key = attrgetter("organization_id", "event_key")
+_when = attrgetter("organization_id", "occurred_at", "aggregation")
 
 
 def _outcomes(
-    records: Sequence[UsageRecord], first: Mapping[Key, UsageRecord], fresh: Collection[Key]
+    records: Sequence[UsageRecord | None], first: Mapping[Key, UsageRecord], fresh: Collection[Key]
 ) -> list[Outcome]:
     stored = _existing([record for key, record in first.items() if key not in fresh])
     seen: Counter[Key] = Counter()
     outcomes = []
     for record in records:
+        if record is None:
+            outcomes.append(Outcome.NO_ORIGINAL)
+            continue
         key = _key(record)
         seen[key] += 1
         if key in fresh and seen[key] == 1:
             outcomes.append(Outcome.ACCEPTED)
+        elif key not in fresh and key not in stored:
+            outcomes.append(Outcome.CORRECTED_BEFORE)
         elif _content(record) == (stored[key] if key in stored else _content(first[key])):
             outcomes.append(Outcome.DUPLICATE)
         else:
@@ -150,65 +174,83 @@ def _is_duplicate(error: DBAPIError) -> bool:
     return isinstance(error.orig, UniqueViolation) or "duplicate key value" in str(error.orig)
 
 
-def _fold(records: Iterable[UsageRecord], now: datetime) -> None:
-    """Add new events to their rollups, sorted by key, and write the series that were not known before."""
-    rollups = _rolled_up(records)
+def _fold(records: Sequence[UsageRecord], originals: Mapping[Key, UsageRecord], now: datetime) -> None:
+    """Add new events to their rollups, sorted by key, and write the series that were not known before.
+
+    What new events correct is taken out: of the day on which it counted, as heard of now.
+    """
+    corrected = [
+        originals[each.organization_id, each.corrects] for each in records if originals and each.corrects is not None
+    ]
+    rollups = _rolled_up(records, corrected)
+    derived = [each for each in records if each.adds is None]
+    if derived or corrected:
+        gone = [each for each in corrected if each.adds is None]
+        _add_derived(rollups, derive(derived, gone, now=now))
     if not rollups:
         return
     ordered = sorted(rollups.items(), key=itemgetter(0))
     keys, sums = [key for key, _ in ordered], [rollup for _, rollup in ordered]
     values = {
         "now": now,
-        "organizations": _array([str(organization_id) for organization_id, _, _ in keys]),
-        "days": _array([str(day) for _, day, _ in keys]),
-        "series": _array([str(series_id) for _, _, series_id in keys]),
-        "meters": _array([str(each.meter_id) for _, _, each in sums]),
-        "quantities": _array([str(quantity) for quantity, _, _ in sums]),
-        "events": _array([str(events) for _, events, _ in sums]),
+        "recorded_day": now.date(),
+        "organizations": array([str(organization_id) for organization_id, _, _ in keys]),
+        "days": array([str(day) for _, day, _ in keys]),
+        "series": array([str(series_id) for _, _, series_id in keys]),
+        "meters": array([str(each.meter_id) for _, _, each in sums]),
+        "quantities": array([str(quantity) for quantity, _, _ in sums]),
+        "events": array([str(events) for _, events, _ in sums]),
     }
     new = [(row[0], row[1]) for row in db.session.execute(_FOLD, values)]
     if new:
         known = {(each.organization_id, each.series_id): each for _, _, each in sums}
-        _store_series([known[key] for key in new])
+        store_series([known[key] for key in new])
+
+
+Rollups = dict[RollupKey, tuple[Decimal, int, UsageRecord]]
 
 
 @exactly
-def _rolled_up(records: Iterable[UsageRecord]) -> dict[tuple[int, date, int], tuple[Decimal, int, UsageRecord]]:
+def _rolled_up(records: Iterable[UsageRecord], corrected: Iterable[UsageRecord]) -> Rollups:
     """By organization, day and series: the quantity, the number of events, and one of them."""
-    rollups: dict[tuple[int, date, int], tuple[Decimal, int, UsageRecord]] = {}
+    rollups: Rollups = {}
     for each in records:
+        if each.counts:
+            key = (each.organization_id, each.occurred_at.date(), each.series_id)
+            found, adds = rollups.get(key), each.adds or ZERO
+            rollups[key] = (found[0] + adds, found[1] + 1, found[2]) if found else (adds, 1, each)
+    for each in corrected:
         key = (each.organization_id, each.occurred_at.date(), each.series_id)
-        found = rollups.get(key)
-        rollups[key] = (found[0] + each.quantity, found[1] + 1, each) if found else (each.quantity, 1, each)
+        quantity, events, sample = rollups.get(key, (ZERO, 0, each))
+        rollups[key] = (quantity - (each.adds or ZERO), events - 1, sample)
     return rollups
 
 
-def _store_series(records: Sequence[UsageRecord]) -> None:
-    values = {
-        "organizations": _array(_texts("organization_id", records)),
-        "series": _array(_texts("series_id", records)),
-        "meters": _array(_texts("meter_id", records)),
-        "dimensions": _array([_quoted(canonical_json(dict(each.dimensions))) for each in records]),
-    }
-    db.session.execute(_SERIES, values)
+@exactly
+def _add_derived(rollups: Rollups, changes: Mapping[RollupKey, Decimal]) -> None:
+    """Add to rollups what days change by whose quantity depends on other events; most have one of the batch's."""
+    samples = {(each.organization_id, each.series_id): each for _, _, each in rollups.values()}
+    for key, change in changes.items():
+        quantity, events, sample = rollups.get(key, (ZERO, 0, samples[key[0], key[2]]))
+        rollups[key] = (quantity + change, events, sample)
 
 
 def _event_values(records: Sequence[UsageRecord], now: datetime) -> dict[str, object]:
     json_of = {id(each.properties): canonical_json(each.properties) for each in records if each.properties}
     return {
         "now": now,
-        "organizations": _array(_texts("organization_id", records)),
-        "event_keys": _array([each.event_key.hex() for each in records]),
-        "meters": _array(_texts("meter_id", records)),
-        "series": _array(_texts("series_id", records)),
-        "moments": _array([each.occurred_at.isoformat() for each in records]),
-        "corrections": _array(_texts("correction", records)),
-        "quantities": _array(_texts("quantity", records)),
-        "event_ids": _array_of_texts(_texts("event_id", records)),
-        "sources": _array_of_texts(_texts("source", records)),
-        "properties": _array(
-            [_quoted(json_of[id(each.properties)]) if each.properties else "NULL" for each in records]
-        ),
+        "organizations": array(_texts("organization_id", records)),
+        "event_keys": array([each.event_key.hex() for each in records]),
+        "meters": array(_texts("meter_id", records)),
+        "series": array(_texts("series_id", records)),
+        "moments": array([each.occurred_at.isoformat() for each in records]),
+        "corrections": array(_texts("correction", records)),
+        "quantities": array(_texts("quantity", records)),
+        "event_ids": array_of_texts(_texts("event_id", records)),
+        "sources": array_of_texts(_texts("source", records)),
+        "properties": array([quoted(json_of[id(each.properties)]) if each.properties else "NULL" for each in records]),
+        "corrects": array([each.corrects.hex() if each.corrects else "NULL" for each in records]),
+        "counts": array(_texts("counts", records)),
     }
 
 
@@ -216,24 +258,10 @@ def _texts(field: str, records: Iterable[UsageRecord]) -> Iterable[str]:
     return map(str, map(attrgetter(field), records))
 
 
-def _array(elements: Iterable[str]) -> str:
-    """An array as PostgreSQL reads it, of elements that need no quotes: a list would pass through Python one by one."""
-    return f"{{{','.join(elements)}}}"
-
-
-def _array_of_texts(texts: Iterable[str]) -> str:
-    """The same of any storable texts: none of them has a NUL, so that may stand between them until all are escaped."""
-    return "{" + _quoted("\0".join(texts)).replace("\0", '","') + "}"
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
 def _content(record: UsageRecord) -> Content:
     """What must be equal for the same id to be the same event."""
-    return record.series_id, record.occurred_at, plain(record.quantity), canonical_json(record.properties)
+    content = record.series_id, record.occurred_at, plain(record.quantity), canonical_json(record.properties)
+    return *content, record.corrects, record.counts
 
 
 def _existing(records: Sequence[UsageRecord]) -> dict[Key, Content]:
@@ -243,7 +271,7 @@ def _existing(records: Sequence[UsageRecord]) -> dict[Key, Content]:
         _EXISTING,
         {
             "organizations": [each.organization_id for each in records],
-            "event_keys": _array(each.event_key.hex() for each in records),
+            "event_keys": array(each.event_key.hex() for each in records),
         },
     )
     return {
@@ -252,6 +280,8 @@ def _existing(records: Sequence[UsageRecord]) -> dict[Key, Content]:
             row.occurred_at.astimezone(UTC),
             plain(row.quantity),
             canonical_json(row.properties),
+            row.corrects and row.corrects.bytes,
+            row.counts,
         )
         for row in rows
     }

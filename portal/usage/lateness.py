@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from portal.core.periods import Month
+from portal.core.quantities import Aggregation
 from portal.infra.db import db
 
 _MARK = text("""
@@ -21,14 +22,20 @@ _MARK = text("""
 _UNMARK = text("DELETE FROM late_months WHERE organization_id = :organization_id AND month = ANY(:months)")
 
 
-def mark_late(events: Iterable[tuple[int, datetime]], *, now: datetime) -> None:
-    """Mark the months before the current one among these (organization, moment of use). Idempotent.
+def mark_late(events: Iterable[tuple[int, datetime, Aggregation]], *, now: datetime) -> None:
+    """Mark the months before the current one among these (organization, moment of use, aggregation). Idempotent.
 
     In the transaction that stores the events, before they are stored. A month that is not final yet may be marked
-    too: it is looked at again and found complete.
+    too: it is looked at again and found complete. A level that changed in a month is another one in the months since.
     """
-    begin = Month.of(now).start
-    mark({(organization_id, Month.of(moment)) for organization_id, moment in events if moment < begin})
+    current = Month.of(now)
+    late = [(each[0], Month.of(each[1]), each[2]) for each in events if each[1] < current.start]
+    months = {(organization_id, month) for organization_id, month, _ in late}
+    for organization_id, month, aggregation in set(late):
+        while aggregation is Aggregation.LEVEL and month < current.previous:
+            month = month.next
+            months.add((organization_id, month))
+    mark(months)
 
 
 def mark(months: Collection[tuple[int, Month]]) -> None:

@@ -9,18 +9,20 @@ from typing import Any
 from sqlalchemy import func, select, text
 
 from portal.core.periods import Month
+from portal.core.quantities import Aggregation
 from portal.infra.db import db
-from portal.usage.models import LateMonth, UsageDaily, UsageEvent
+from portal.usage.models import LateMonth, UsageDaily
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesQuantity:
-    """What one series came to within one segment of a period."""
+    """What one series came to within one segment of a period: by how much the month's quantity rose in it."""
 
     series_id: int
     meter_id: int
     meter_code: str
     meter_name: str
+    aggregation: Aggregation
     product: str
     unit: str
     dimensions: Mapping[str, str]
@@ -40,17 +42,27 @@ class Source:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-_BY_SERIES = """
-    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name,
-           products.name AS product, meters.unit, usage_series.dimensions, used.segment_start, used.quantity,
-           used.events
+# Of a level, level × seconds in its meter's unit: rounded once, where it is read.
+_IN_UNITS = """
+    CASE meters.per
+        WHEN 'hour' THEN round({quantity} / 3600, 12)
+        WHEN 'day' THEN round({quantity} / 86400, 12)
+        WHEN 'month' THEN round({quantity} / (86400 * (CAST(:last AS date) - CAST(:first AS date) + 1)), 12)
+        ELSE {quantity}
+    END
+"""
+_BY_SERIES = f"""
+    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name, meters.aggregation,
+           products.name AS product, meters.unit, usage_series.dimensions, used.segment_start,
+           {_IN_UNITS.format(quantity="used.quantity")} AS quantity, used.events
     FROM (
         SELECT series_id, meter_id,
                (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
                sum(quantity) AS quantity, sum(events) AS events
-        FROM {source} AS source
+        FROM {{source}} AS source
         WHERE organization_id = :organization_id AND day >= :first AND day <= :last
         GROUP BY series_id, meter_id, segment_start
+        HAVING sum(quantity) <> 0 OR sum(events) <> 0
     ) AS used
     JOIN usage_series USING (series_id, meter_id)
     JOIN meters ON meters.id = used.meter_id
@@ -75,7 +87,10 @@ def usage_by_series(
             "cuts": [month.first_day, *cuts],
         },
     )
-    return [SeriesQuantity(**{**row._mapping, "events": int(row.events)}) for row in rows]
+    return [
+        SeriesQuantity(**{**row._mapping, "events": int(row.events), "aggregation": Aggregation(row.aggregation)})
+        for row in rows
+    ]
 
 
 def late_months(organization_id: int) -> list[Month]:
@@ -99,13 +114,14 @@ def meters_used_since(day: date) -> set[int]:
     return set(db.session.scalars(select(UsageDaily.meter_id).where(UsageDaily.day >= day).distinct()))
 
 
-_BY_GROUP_AND_DAY = text("""
-    SELECT wanted.key, used.day, sum(used.quantity) AS quantity
+_BY_GROUP_AND_DAY = text(f"""
+    SELECT wanted.key, used.day, sum({_IN_UNITS.format(quantity="used.quantity")}) AS quantity
     FROM unnest(CAST(:keys AS integer[]), CAST(:series AS bigint[]), CAST(:firsts AS date[]), CAST(:lasts AS date[]))
          AS wanted(key, series_id, first_day, last_day)
     JOIN usage_daily AS used
       ON used.organization_id = :organization_id AND used.day BETWEEN :first AND :last
      AND used.series_id = wanted.series_id AND used.day BETWEEN wanted.first_day AND wanted.last_day
+    JOIN meters ON meters.id = used.meter_id
     GROUP BY wanted.key, used.day
     ORDER BY wanted.key, used.day
 """)
@@ -132,39 +148,3 @@ def usage_by_group_and_day(
         },
     )
     return [(row.key, row.day, row.quantity) for row in rows]
-
-
-def recount_differences(limit: int = 20) -> list[tuple[int, date, int]]:
-    """Rollups that are not the sum of their events: (organization, day, series). Empty when all is well."""
-    recounted = (
-        select(
-            UsageEvent.organization_id,
-            func.date(func.timezone("UTC", UsageEvent.occurred_at)).label("day"),
-            UsageEvent.series_id,
-            func.sum(UsageEvent.quantity).label("quantity"),
-            func.count().label("events"),
-        )
-        .group_by("organization_id", "day", UsageEvent.series_id)
-        .subquery()
-    )
-    joined = recounted.join(
-        UsageDaily,
-        (UsageDaily.organization_id == recounted.c.organization_id)
-        & (UsageDaily.day == recounted.c.day)
-        & (UsageDaily.series_id == recounted.c.series_id),
-        full=True,
-    )
-    rows = db.session.execute(
-        select(
-            func.coalesce(UsageDaily.organization_id, recounted.c.organization_id),
-            func.coalesce(UsageDaily.day, recounted.c.day),
-            func.coalesce(UsageDaily.series_id, recounted.c.series_id),
-        )
-        .select_from(joined)
-        .where(
-            UsageDaily.quantity.is_distinct_from(recounted.c.quantity)
-            | UsageDaily.events.is_distinct_from(recounted.c.events)
-        )
-        .limit(limit)
-    )
-    return [(row[0], row[1], row[2]) for row in rows]

@@ -36,7 +36,10 @@ from tests.factories import (
 )
 
 ROLES = (TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE)
-USAGE = ("usage_events", "usage_series", "usage_daily")
+USAGE = (
+    *("usage_events", "usage_series", "usage_daily"),
+    *("usage_readings", "usage_subjects", "usage_changes", "usage_levels"),
+)
 # Looked up by token before anybody knows the organization; a tenant has no right to it at all.
 WITHOUT_POLICIES = {"sessions"}
 
@@ -191,6 +194,8 @@ def two_organizations(app, clean_database) -> dict[str, int]:
             subscription = subscribe(organization, plan, datetime(2026, 9, 1, tzinfo=UTC))
             _agree(organization, subscription)
             use(organization, meter, 5000, region="ams")
+            for counting in (Counting(A.MAX), Counting(A.UNIQUE, subject="user"), Counting(A.LEVEL, per="hour")):
+                use(organization, make_meter(counting.aggregation, counting=counting), 1, user="u1")
             with transaction():
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")

@@ -24,7 +24,7 @@ from portal.usage.batches import Unreadable, store_documents
 from portal.usage.events import MalformedBody, _key_of, quantity_of, read_documents, read_json
 from portal.usage.ingesting import FEWEST_TAKEN_FOR_NEW, _Caution, _is_duplicate
 from portal.usage.models import UsageEvent, UsageSeries
-from portal.usage.queries import recount_differences
+from portal.usage.recounting import recount_differences
 from tests.factories import NOW, acting, make_meter, make_organization
 
 ODD_TEXTS = ('"', "\\", '\\"', "a,b", "{x}", "NULL", " ", "ü🦀", "\x7f\u2028", "'; --", "\t\n")

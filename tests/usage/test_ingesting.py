@@ -12,7 +12,8 @@ from portal.infra.db import transaction
 from portal.usage.events import Reader, UsageRecord
 from portal.usage.ingesting import Outcome, ingest
 from portal.usage.models import UsageDaily
-from portal.usage.queries import recount_differences, usage_by_series
+from portal.usage.queries import usage_by_series
+from portal.usage.recounting import recount_differences
 from tests.factories import NOW, acting, make_meter, make_organization
 
 OCTOBER = Month(2026, 10)

@@ -9,7 +9,7 @@ from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.infra.yaml_text import read_yaml
 from portal.usage.models import UsageEvent
-from portal.usage.queries import recount_differences
+from portal.usage.recounting import recount_differences
 from portal.usage.sources.mapping import read_mapping
 from portal.usage.sources.pull_files import read_pull_file
 from tests.factories import acting, make_meter, make_organization, sql

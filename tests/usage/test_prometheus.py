@@ -12,7 +12,7 @@ from portal.clock import RECURRING, tick
 from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.infra import clock
-from portal.usage.queries import recount_differences
+from portal.usage.recounting import recount_differences
 from portal.usage.sources import pulling
 from portal.usage.sources.pull_files import Kind, Payer, PullQuery, read_pull_file
 from portal.usage.sources.pulling import pull, pull_states

@@ -16,7 +16,7 @@ GOOD = {"id": "e-1", "organization": "acme", "meter": "disk", "quantity": "1.5",
 
 @pytest.fixture
 def reader() -> Reader:
-    disk = Meter(id=7, code="disk", name="Disk", product="Storage", unit="GB", dimensions=["region"])
+    disk = Meter(id=7, code="disk", name="Disk", product="Storage", unit="GB", aggregation="sum", dimensions=["region"])
     return Reader({"disk": disk}, now=NOW, organization_id=None, organizations={"acme": 1})
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from portal.core.exact import plain
 from portal.infra.db import transaction
 from portal.usage.models import UsageEvent
-from portal.usage.queries import recount_differences
+from portal.usage.recounting import recount_differences
 from portal.usage.sources import storing
 from portal.usage.sources.files import LONGEST_LINE
 from tests.factories import acting, make_meter, make_organization, sql

@@ -15,11 +15,10 @@ from portal.infra import clock
 from portal.infra.db import transaction
 from portal.organizations.queries import ids_by_slug
 from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import Outcome, ingest
+from portal.usage.ingesting import REASONS, Outcome, ingest
 from portal.usage.sources.naming import RowLog
 
 BATCH = 1_000
-CONFLICT = "An event with this id and other content is already stored; the first one stays."
 T = TypeVar("T")
 
 
@@ -48,7 +47,8 @@ class Answer(NamedTuple):
     @property
     def reason(self) -> InvalidInput | None:
         """Why the document does not count; None if it does."""
-        return InvalidInput(CONFLICT, field="id") if self.outcome is Outcome.CONFLICT else self.refusal
+        reason = REASONS.get(self.outcome) if self.outcome else None
+        return InvalidInput(reason, field="id") if reason else self.refusal
 
 
 @dataclass(slots=True)
