@@ -21,7 +21,7 @@ LARGEST_BODY_BYTES = 5 * 1024 * 1024
 MOST_TIMES_LARGER, ALWAYS_ALLOWED_BYTES = 200, 256 * 1024
 _CHUNK_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
-_DATA_FIELDS = {"organization", "meter", "quantity", "properties", "correction"}
+_DATA_FIELDS = {"organization", "meter", "quantity", "properties", "correction", "amends", "cancels"}
 
 
 class UnsupportedContent(InvalidInput):
@@ -178,13 +178,9 @@ def _event_of_cloudevent(document: Any, from_platform: bool) -> dict[str, Any]:
         raise InvalidInput(
             f"data has no field “{name[:60]}”. Put what you want to keep into data.properties.", field=f"data.{name}"
         )
-    event = {
-        "id": document.get("id"),
-        "source": text_of(document, "source"),
-        "meter": text_of(document, "type"),
-        "time": document.get("time"),
-        **data,
-    }
+    event = {"id": document.get("id"), "source": text_of(document, "source"), **data}
+    if "cancels" not in data:
+        event = {"meter": text_of(document, "type"), "time": document.get("time"), **event}
     if from_platform and document.get("subject") is not None:
         event.setdefault("organization", document["subject"])
     return event

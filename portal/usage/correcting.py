@@ -4,7 +4,7 @@ Nothing is changed or deleted. The original stays, and so does what it added on 
 correction takes that away again on the day of its own, so every earlier state of knowledge can still be told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
 import msgspec
@@ -82,3 +82,14 @@ def completed(record: UsageRecord, originals: Mapping[Key, UsageRecord]) -> Usag
     return msgspec.structs.replace(
         record, meter_id=original.meter_id, series_id=original.series_id, occurred_at=original.occurred_at
     )
+
+
+def without_rivals(records: Iterable[UsageRecord | None]) -> Iterator[UsageRecord]:
+    """The records that there are, but of several that correct the same event only the first."""
+    first: dict[Key, bytes] = {}
+    for record in records:
+        if record is None:
+            continue
+        original = record.corrects and (record.organization_id, record.corrects)
+        if not original or first.setdefault(original, record.event_key) == record.event_key:
+            yield record

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from portal.core.exact import ZERO, exactly, plain
 from portal.core.keys import canonical_json
 from portal.infra.db import db
-from portal.usage.correcting import completed, originals_of
+from portal.usage.correcting import completed, originals_of, without_rivals
 from portal.usage.deriving import derive
 from portal.usage.events import UsageRecord
 from portal.usage.lateness import mark_late
@@ -100,14 +100,15 @@ def ingest(records: Sequence[UsageRecord], *, now: datetime) -> list[Outcome]:
     if not records:
         return []
     complete: Sequence[UsageRecord | None] = records
+    candidates: Iterable[UsageRecord] = records
     originals: Mapping[Key, UsageRecord] = {}
     if any(each.corrects is not None for each in records):
         originals = originals_of(records)
         complete = [completed(each, originals) for each in records]
+        candidates = without_rivals(complete)
     first: dict[Key, UsageRecord] = {}
-    for record in complete:
-        if record is not None:
-            first.setdefault((record.organization_id, record.event_key), record)
+    for record in candidates:
+        first.setdefault((record.organization_id, record.event_key), record)
     if not first:
         return [Outcome.NO_ORIGINAL] * len(records)
     ordered = [first[key] for key in sorted(first)]
@@ -126,7 +127,7 @@ _when = attrgetter("organization_id", "occurred_at", "aggregation")
 def _outcomes(
     records: Sequence[UsageRecord | None], first: Mapping[Key, UsageRecord], fresh: Collection[Key]
 ) -> list[Outcome]:
-    stored = _existing([record for key, record in first.items() if key not in fresh])
+    stored = _existing([record for record in records if record is not None and _key(record) not in fresh])
     seen: Counter[Key] = Counter()
     outcomes = []
     for record in records:

@@ -282,3 +282,13 @@ def test_a_body_without_a_length_is_read_to_its_end_or_to_the_limit(api):
         )
         assert answer.status_code == status
     assert api.events() == 2
+
+
+def test_a_cloudevent_amends_or_cancels_by_its_data(api):
+    api.post([cloud(), cloud(id="c2")], content_type=CLOUDS)
+    answer = api.post(
+        [cloud({"amends": "c1", "quantity": "5"}, id="c3"), {**cloud(id="c4"), "data": {"cancels": "c2"}}],
+        content_type=CLOUDS,
+    )
+    assert statuses(answer) == [("accepted", None)] * 2
+    assert api.sql("SELECT sum(quantity) FROM usage_daily") == [(5,)]

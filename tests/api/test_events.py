@@ -387,3 +387,30 @@ def test_health_is_for_everybody_and_says_nothing_more(api):
     client = api.app.test_client()
     assert client.get("/healthz").data == b"ok"
     assert client.get("/readyz").get_json() == {"database": "ok", "redis": "ok"}
+
+
+def test_an_event_is_amended_or_cancelled_by_naming_it(api):
+    api.post([event(id="a"), event(id="b"), event(id="c")])
+    answer = api.post(
+        [
+            event(id="a2", amends="a", quantity="4"),
+            {"id": "b2", "cancels": "b"},
+            event(id="a3", amends="a"),
+            {"id": "x2", "cancels": "x"},
+            {"id": "c2", "cancels": "c", "quantity": "1"},
+        ]
+    )
+    items = answer.get_json()["results"]
+    assert [each["status"] for each in items] == ["accepted", "accepted", "conflict", "rejected", "rejected"]
+    assert "was amended or cancelled before" in items[2]["message"]
+    assert "no event with the id" in items[3]["message"]
+    assert items[4]["field"] == "quantity"
+    assert api.sql("SELECT sum(quantity), sum(events) FROM usage_daily") == [(Decimal(14), 2)]
+
+
+def test_a_key_cannot_correct_what_another_organization_has_sent(api):
+    api.post(event(id="a"))
+    for body in ({"id": "b", "cancels": "a"}, event(id="c", amends="a")):
+        assert api.post(body, key="umbrella").get_json()["rejected"] == 1
+    assert api.post({"id": "d", "cancels": "a", "organization": "umbrella"}, key="platform").get_json()["rejected"] == 1
+    assert api.post({"id": "e", "cancels": "a", "organization": "acme"}, key="platform").get_json()["accepted"] == 1
