@@ -150,7 +150,7 @@ def _prepare(present: int) -> World:
             first_id = session.scalar(text("SELECT id FROM organizations WHERE slug = 'org-1'"))
     world = World(int(os.environ["PORTAL_URL"].rsplit(":", 1)[1]), key, first_id, meter.id, os.environ["DATABASE_URL"])
     with psycopg.connect(world.database_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE bench_copy (LIKE usage_events)")
+        connection.execute("CREATE TABLE bench_copy (LIKE usage_events INCLUDING DEFAULTS)")
         connection.execute("ALTER TABLE bench_copy ADD PRIMARY KEY (organization_id, event_key)")
         connection.execute("SET ROLE portal_system")
         values = {"first": first_id, "meter": meter.id, "organizations": ORGANIZATIONS}

@@ -21,7 +21,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.admin import blueprints as admin_blueprints
     from portal.api import estimates, events, health, webhooks
     from portal.infra import logs, pages
-    from portal.infra.db import db
+    from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
     from portal.payments import receiving, sweeping, syncing
     from portal.web import blueprints as web_blueprints
@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> Flask:
         SETTINGS=settings,
         SECRET_KEY=settings.secret_key,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS={"pool_pre_ping": True, "pool_size": 8, "pool_timeout": 5},
+        SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 8, "pool_timeout": 5},
         MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,
         MAX_FORM_PARTS=200,
         TESTING=settings.environment == "testing",
@@ -46,6 +46,8 @@ def create_app(settings: Settings) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     logs.configure(settings.log_level)
     db.init_app(app)
+    with app.app_context():
+        ping_idle_connections(db.engine)
     Migrate(app, db, directory=str(ROOT / "migrations"))
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.

@@ -1,5 +1,6 @@
 """POST /api/v1/events: usage comes in. GET /api/v1/meters: what can be reported; /api/v1/requests: what was."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,8 @@ from portal.core.errors import InvalidInput, PortalError
 from portal.infra import clock
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
-from portal.usage.batches import store_documents
-from portal.usage.request_log import log_request, recent_requests
+from portal.usage.batches import Stored, store_documents
+from portal.usage.request_log import line_of, log_refused, log_request, recent_requests
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -40,33 +41,44 @@ def post_events() -> tuple[Response, int]:
         count_request()
         raise
     count_request(events=len(items))
-    stored = store_documents(items, organization_id=holder.organization_id, now=clock.now())
-    g.batch = stored.counts, stored.results
+    stored = store_documents(items, organization_id=holder.organization_id, now=clock.now(), and_then=_log)
     body = msgspec.json.encode({**stored.counts, "results": stored.results})
-    kept = stored.counts["accepted"] + stored.counts["duplicate"]
-    return Response(body, mimetype="application/json"), 200 if kept else 422
+    return Response(body, mimetype="application/json"), _status_of(stored)
+
+
+def _status_of(stored: Stored) -> int:
+    return 200 if stored.counts["accepted"] + stored.counts["duplicate"] else 422
+
+
+def _log(stored: Stored) -> None:
+    """Write the request into the ingest log, in the transaction that stores its events."""
+    rejections = [result for result in stored.results if "message" in result]
+    log_request(_line(status=_status_of(stored), counts=stored.counts, rejections=rejections))
 
 
 @bp.after_request
-def log_batch(response: Response) -> Response:
-    """Write the request into the ingest log, refused ones too, but none that failed by our fault."""
+def log_refusal(response: Response) -> Response:
+    """Write a batch that was refused whole into the ingest log, but none that failed by our fault."""
     is_batch = request.endpoint == "api.post_events" and request.method == "POST"
-    if not is_batch or "key_holder" not in g or response.status_code >= 500:
-        return response
+    if is_batch and "key_holder" in g and "logged" not in g and response.status_code < 500:
+        log_refused(_line(status=response.status_code, counts={}, rejections=[_refusal(response)]))
+    return response
+
+
+def _line(*, status: int, counts: Mapping[str, int], rejections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    g.logged = True
     holder: KeyHolder = g.key_holder
-    counts, results = g.get("batch") or ({}, [_refusal(response)])
-    log_request(
+    return line_of(
         organization_id=holder.organization_id,
         api_key_id=holder.key_id,
         at=clock.now(),
         request_id=g.request_id,
-        status=response.status_code,
+        status=status,
         counts=counts,
         bytes_sent=g.get("body_bytes") or request.content_length or 0,
         sent_as=format_of_request(),
-        rejections=[result for result in results if "message" in result],
+        rejections=rejections,
     )
-    return response
 
 
 @bp.get("/meters")

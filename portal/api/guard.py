@@ -1,6 +1,7 @@
 """Who may call the API: the holder of a key, with a scope that the route's policy names."""
 
 import time
+from dataclasses import dataclass
 
 from flask import current_app, g, request
 
@@ -10,10 +11,12 @@ from portal.infra import clock
 from portal.infra.db import SYSTEM, act_as, acting_as, tenant, transaction
 from portal.infra.pages import policy_of
 from portal.organizations.api_keys import KeyHolder, holder_of, note_use
+from portal.usage.known import NANOSECONDS
 
 _NOTE_AGAIN_AFTER_SECONDS = 60
-# When this process last wrote down the use of a key, by its hash: nearly every request is spared that transaction.
-_noted: dict[bytes, int] = {}
+# A key that was revoked or has expired may be used for so long: a source sends many requests a second.
+REMEMBERED_FOR_SECONDS = 1
+MOST_REMEMBERED = 10_000
 
 
 class KeyRequired(PortalError):
@@ -29,13 +32,7 @@ def require_key() -> None:
     if "api_key" in request.args:
         raise KeyRequired("Send the key in the header “Authorization: Bearer …”, never in the address.")
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    holder: KeyHolder | None = None
-    if scheme.lower() == "bearer" and text:
-        with acting_as(SYSTEM):
-            holder = holder_of(text.strip(), now=clock.now())
-            if holder is not None and _is_time_to_note(secret_hash(text.strip())):
-                with transaction():
-                    note_use(holder.key_id, now=clock.now())
+    holder = _holder_of(text.strip()) if scheme.lower() == "bearer" and text else None
     if holder is None:
         raise KeyRequired("Send a valid API key in the header “Authorization: Bearer …”.")
     g.key_holder, g.actor = holder, holder.actor
@@ -44,9 +41,35 @@ def require_key() -> None:
         raise NotAllowed(f"This key does not have the scope “{needed}”.")
 
 
-def _is_time_to_note(key: bytes) -> bool:
-    now = int(time.monotonic())
-    if now - _noted.get(key, -_NOTE_AGAIN_AFTER_SECONDS) < _NOTE_AGAIN_AFTER_SECONDS:
-        return False
-    _noted[key] = now
-    return True
+@dataclass(slots=True)
+class _Remembered:
+    """What this process knows of a key: its holder, until when, and from when its use is to be written down again."""
+
+    holder: KeyHolder
+    until_ns: int
+    note_from_ns: int
+
+
+def _holder_of(text: str) -> KeyHolder | None:
+    """Whom a key speaks for, remembered for a moment; tests remember nothing, because each begins with other tables."""
+    known: dict[bytes, _Remembered] = current_app.extensions.setdefault("known_keys", {})
+    key, now_ns = secret_hash(text), time.monotonic_ns()
+    found = known.get(key)
+    if found is not None and now_ns < found.until_ns:
+        return found.holder
+    with acting_as(SYSTEM):
+        holder = holder_of(text, now=clock.now())
+        if holder is None:
+            known.pop(key, None)
+            return None
+        note_from_ns = found.note_from_ns if found is not None else now_ns
+        if now_ns >= note_from_ns:
+            # Nearly every request is spared this transaction.
+            with transaction():
+                note_use(holder.key_id, now=clock.now())
+            note_from_ns = now_ns + _NOTE_AGAIN_AFTER_SECONDS * NANOSECONDS
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    until_ns = now_ns if current_app.testing else now_ns + REMEMBERED_FOR_SECONDS * NANOSECONDS
+    known[key] = _Remembered(holder, until_ns, note_from_ns)
+    return holder

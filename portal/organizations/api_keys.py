@@ -69,7 +69,7 @@ def create_key(
 def holder_of(text: str, *, now: datetime) -> KeyHolder | None:
     """Whom this key speaks for; None if it is unknown, revoked or expired, or its organization is not active.
 
-    Read from the database on every request, so that a revoked key stops at once everywhere.
+    Read from the database: whoever remembers it does so for a second at most, for a revoked key has to stop everywhere.
     """
     found = db.session.execute(
         select(ApiKey, Organization.status)

@@ -1,6 +1,6 @@
 """Storing the items of one request: each is stored or refused for itself, and the sender is told which."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,10 +34,13 @@ class Stored:
     results: list[dict[str, Any]]
 
 
-def store_documents(items: Sequence[Any], *, organization_id: int | None, now: datetime) -> Stored:
+def store_documents(
+    items: Sequence[Any], *, organization_id: int | None, now: datetime, and_then: Callable[[Stored], None]
+) -> Stored:
     """Store event documents (or Unreadable items) in a transaction of its own; good ones whatever stands beside them.
 
-    `organization_id` is the sender's; without one, it is the platform and its documents name theirs. Idempotent.
+    `organization_id` is the sender's; without one, it is the platform and its documents name theirs. `and_then` takes
+    part in the transaction. Idempotent.
     """
     reader = Reader(
         known_meters(), now=now, organization_id=organization_id, organizations=known_organizations(_named(items))
@@ -56,8 +59,15 @@ def store_documents(items: Sequence[Any], *, organization_id: int | None, now: d
             results.append({"index": index, "id": record.event_id})
     with transaction():
         outcomes = ingest(records, now=now)
+        stored = _stored(items, results, outcomes)
+        and_then(stored)
+    return stored
+
+
+def _stored(items: Sequence[Any], results: list[dict[str, Any]], outcomes: Sequence[Outcome]) -> Stored:
+    """The results with the outcomes of those items that could be read, in their order, and the counts."""
     counts = dict.fromkeys(STATUSES, 0)
-    counts[REJECTED] = len(items) - len(records)
+    counts[REJECTED] = len(items) - len(outcomes)
     taken = (result for result in results if "status" not in result) if counts[REJECTED] else results
     for result, outcome in zip(taken, outcomes, strict=True):
         status = _STATUS.get(outcome) or str(outcome)

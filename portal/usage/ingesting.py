@@ -57,32 +57,31 @@ Content = tuple[int, datetime, str, str, bytes | None, bool]
 _INSERT = """
     INSERT INTO usage_events (organization_id, event_key, meter_id, series_id, occurred_at, recorded_at, correction,
                               quantity, event_id, source, properties, corrects, counts)
-    SELECT organization_id, event_key, meter_id, series_id, occurred_at, :now, correction, quantity, event_id, source,
-           properties, corrects, counts
-    FROM unnest(CAST(:organizations AS bigint[]), CAST(:event_keys AS uuid[]), CAST(:meters AS bigint[]),
-                CAST(:series AS bigint[]), CAST(:moments AS timestamptz[]), CAST(:corrections AS boolean[]),
-                CAST(:quantities AS numeric[]), CAST(:event_ids AS text[]), CAST(:sources AS text[]),
-                CAST(:properties AS jsonb[]), CAST(:corrects AS uuid[]), CAST(:counts AS boolean[]))
+    SELECT organization_id, event_key, meter_id, series_id, occurred_at, %(now)s, correction, quantity, event_id,
+           source, properties, corrects, counts
+    FROM unnest(CAST(%(organizations)s AS bigint[]), CAST(%(event_keys)s AS uuid[]), CAST(%(meters)s AS bigint[]),
+                CAST(%(series)s AS bigint[]), CAST(%(moments)s AS timestamptz[]), CAST(%(corrections)s AS boolean[]),
+                CAST(%(quantities)s AS numeric[]), CAST(%(event_ids)s AS text[]), CAST(%(sources)s AS text[]),
+                CAST(%(properties)s AS jsonb[]), CAST(%(corrects)s AS uuid[]), CAST(%(counts)s AS boolean[]))
          AS sent(organization_id, event_key, meter_id, series_id, occurred_at, correction, quantity, event_id, source,
                  properties, corrects, counts)
 """
-_ALL_NEW = text(_INSERT)
-_SOME_NEW = text(f"{_INSERT} ON CONFLICT DO NOTHING RETURNING organization_id, event_key")
+_INSERT_NEW = f"{_INSERT} ON CONFLICT DO NOTHING RETURNING organization_id, event_key"
 # A series is written with its first rollup of a day: a rollup that was there before had its series written with it.
-_FOLD = text("""
+_FOLD = """
     WITH folded AS (
         INSERT INTO usage_daily AS daily (organization_id, day, series_id, meter_id, quantity, events, recorded_day,
                                           updated_at)
-        SELECT *, CAST(:recorded_day AS date), CAST(:now AS timestamptz)
-        FROM unnest(CAST(:organizations AS bigint[]), CAST(:days AS date[]), CAST(:series AS bigint[]),
-                    CAST(:meters AS bigint[]), CAST(:quantities AS numeric[]), CAST(:events AS integer[]))
+        SELECT *, CAST(%(recorded_day)s AS date), CAST(%(now)s AS timestamptz)
+        FROM unnest(CAST(%(organizations)s AS bigint[]), CAST(%(days)s AS date[]), CAST(%(series)s AS bigint[]),
+                    CAST(%(meters)s AS bigint[]), CAST(%(quantities)s AS numeric[]), CAST(%(events)s AS integer[]))
         ON CONFLICT (organization_id, day, series_id, recorded_day) DO UPDATE
         SET quantity = daily.quantity + excluded.quantity, events = daily.events + excluded.events,
             updated_at = excluded.updated_at
         RETURNING organization_id, series_id, xmax = 0 AS is_new
     )
     SELECT DISTINCT organization_id, series_id FROM folded WHERE is_new ORDER BY organization_id, series_id
-""")
+"""
 _EXISTING = text("""
     SELECT organization_id, event_key, series_id, occurred_at, quantity, properties, corrects, counts
     FROM usage_events
@@ -159,13 +158,13 @@ def _insert(records: Sequence[UsageRecord], now: datetime) -> set[Key] | None:
     if len(records) >= FEWEST_TAKEN_FOR_NEW and not _Caution.batches:
         try:
             with connection.begin_nested():
-                connection.execute(_ALL_NEW, values)
+                connection.exec_driver_sql(_INSERT, values)
                 return None
         except DBAPIError as error:
             if not _is_duplicate(error):
                 raise
             _Caution.batches = CAREFUL_BATCHES
-    fresh = {(row[0], row[1].bytes) for row in connection.execute(_SOME_NEW, values)}
+    fresh = {(row[0], row[1].bytes) for row in connection.exec_driver_sql(_INSERT_NEW, values)}
     _Caution.batches = CAREFUL_BATCHES if len(fresh) < len(records) else max(0, _Caution.batches - 1)
     return fresh
 
@@ -202,7 +201,7 @@ def _fold(records: Sequence[UsageRecord], originals: Mapping[Key, UsageRecord], 
         "quantities": array([str(quantity) for quantity, _, _ in sums]),
         "events": array([str(events) for _, events, _ in sums]),
     }
-    new = [(row[0], row[1]) for row in db.session.execute(_FOLD, values)]
+    new = [(row[0], row[1]) for row in db.session.connection().exec_driver_sql(_FOLD, values)]
     if new:
         known = {(each.organization_id, each.series_id): each for _, _, each in sums}
         store_series([known[key] for key in new])

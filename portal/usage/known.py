@@ -1,6 +1,7 @@
-"""Meters and organizations that events name, remembered by the process for a second: many requests name the same ones.
+"""Meters and organizations that events name, remembered by the process: many requests name the same ones.
 
-So a meter or an organization that has just been closed may take usage for a second more. Keys are never remembered.
+So a meter that was archived may take usage for a second more, and an organization that was closed for a minute. What is
+not known is looked up at once.
 """
 
 import time
@@ -17,19 +18,24 @@ from portal.organizations.queries import ids_by_slug
 NANOSECONDS = 1_000_000_000
 
 
+METERS_FOR, ORGANIZATIONS_FOR = 1 * NANOSECONDS, 60 * NANOSECONDS
+
+
 @dataclass(slots=True)
 class _Known:
-    until: int
-    meters: Mapping[str, Meter] | None = None
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+    meters_until: int = 0
     organizations: dict[str, int] = field(default_factory=dict)
+    organizations_until: int = 0
 
 
 def known_meters() -> Mapping[str, Meter]:
     """All meters that are on sale, by code. Not within a transaction() block."""
-    known = _known()
-    if known.meters is None:
+    known, now = _known(), time.monotonic_ns()
+    if now >= known.meters_until:
         with acting_as(SYSTEM):
             known.meters = meters_by_code()
+        known.meters_until = now + METERS_FOR
     return known.meters
 
 
@@ -38,18 +44,20 @@ def known_organizations(names: set[str]) -> Mapping[str, int]:
 
     Looked up as the system; whether the caller may write to one is the caller's rule.
     """
-    known = _known().organizations
-    missing = names - known.keys()
+    known, now = _known(), time.monotonic_ns()
+    if now >= known.organizations_until:
+        known.organizations, known.organizations_until = {}, now + ORGANIZATIONS_FOR
+    # Not names - keys: that would walk through all that is known.
+    missing = {name for name in names if name not in known.organizations}
     if missing:
         with acting_as(SYSTEM):
-            known.update(ids_by_slug(missing))
-    return known
+            known.organizations |= ids_by_slug(missing)
+    return known.organizations
 
 
 def _known() -> _Known:
     """What is remembered. Tests remember nothing, because each begins with other tables."""
-    now = time.monotonic_ns()
-    known: _Known | None = current_app.extensions.get("known_to_usage")
-    if known is None or now >= known.until:
-        known = current_app.extensions["known_to_usage"] = _Known(now if current_app.testing else now + NANOSECONDS)
+    if current_app.testing:
+        return _Known()
+    known: _Known = current_app.extensions.setdefault("known_to_usage", _Known())
     return known

@@ -29,7 +29,8 @@ def mark_late(events: Iterable[tuple[int, datetime, Aggregation]], *, now: datet
     too: it is looked at again and found complete. A level that changed in a month is another one in the months since.
     """
     current = Month.of(now)
-    late = [(each[0], Month.of(each[1]), each[2]) for each in events if each[1] < current.start]
+    begin = current.start
+    late = [(each[0], Month.of(each[1]), each[2]) for each in events if each[1] < begin]
     months = {(organization_id, month) for organization_id, month, _ in late}
     for organization_id, month, aggregation in set(late):
         while aggregation is Aggregation.LEVEL and month < current.previous:

@@ -67,18 +67,15 @@ class LoggedRequest:
     rejections: Sequence[Mapping[str, Any]]
 
 
-# The commit does not wait for the disk: a crash may take the last lines of the log, and nothing else.
-_INSERT = text("""
-    WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+_INSERT = """
     INSERT INTO ingest_requests (organization_id, api_key_id, at, request_id, status, accepted, duplicate, conflict,
                                  rejected, bytes, format, rejections)
-    SELECT CAST(:organization_id AS bigint), :api_key_id, :at, :request_id, :status, :accepted, :duplicate, :conflict,
-           :rejected, :bytes, :format, CAST(:rejections AS jsonb)
-    FROM unhurried
-""")
+    VALUES (%(organization_id)s, %(api_key_id)s, %(at)s, %(request_id)s, %(status)s, %(accepted)s, %(duplicate)s,
+            %(conflict)s, %(rejected)s, %(bytes)s, %(format)s, %(rejections)s)
+"""
 
 
-def log_request(
+def line_of(
     *,
     organization_id: int | None,
     api_key_id: int,
@@ -89,9 +86,9 @@ def log_request(
     bytes_sent: int,
     sent_as: str,
     rejections: Sequence[Mapping[str, Any]],
-) -> None:
-    """Add one line in a transaction of its own. The log never fails a request: an error is a line of the portal's."""
-    values = {
+) -> dict[str, Any]:
+    """One line of the log, as it is written."""
+    return {
         "organization_id": organization_id,
         "api_key_id": api_key_id,
         "at": at,
@@ -102,9 +99,22 @@ def log_request(
         "format": sent_as,
         "rejections": canonical_json([_storable(rejection) for rejection in rejections[:MOST_REJECTIONS]]),
     }
+
+
+def log_request(line: Mapping[str, Any]) -> None:
+    """Add one line in the current transaction: that of the events."""
+    db.session.connection().exec_driver_sql(_INSERT, dict(line))
+
+
+def log_refused(line: Mapping[str, Any]) -> None:
+    """Add one line in a transaction of its own. It never fails a request: an error is a line of the portal's own log.
+
+    The commit does not wait for the disk: a crash may take the last lines, and nothing else.
+    """
     try:
         with transaction() as session:
-            session.execute(_INSERT, values)
+            session.connection().exec_driver_sql("SET LOCAL synchronous_commit TO off")
+            log_request(line)
     except SQLAlchemyError as error:
         log.warning("the request was not written to the ingest log", extra={"error": type(error).__name__})
 

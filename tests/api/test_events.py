@@ -3,9 +3,11 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
+from portal.api import guard
 from portal.core.keys import secret_hash
 from portal.core.periods import Month
 from portal.infra.db import transaction
@@ -414,3 +416,16 @@ def test_a_key_cannot_correct_what_another_organization_has_sent(api):
         assert api.post(body, key="umbrella").get_json()["rejected"] == 1
     assert api.post({"id": "d", "cancels": "a", "organization": "umbrella"}, key="platform").get_json()["rejected"] == 1
     assert api.post({"id": "e", "cancels": "a", "organization": "acme"}, key="platform").get_json()["accepted"] == 1
+
+
+def test_a_revoked_key_is_refused_a_second_later_at_the_latest(api, monkeypatch):
+    now = 1_000_000_000
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic_ns=lambda: now))
+    monkeypatch.setitem(api.app.config, "TESTING", False)
+    monkeypatch.delitem(api.app.extensions, "known_keys", raising=False)
+    assert api.post(event()).status_code == 200
+    api.sql("UPDATE api_keys SET revoked_at = now() RETURNING id")
+    now += guard.REMEMBERED_FOR_SECONDS * 1_000_000_000
+    assert api.post(event(id="e2")).status_code == 401
+    assert api.post(event(id="e3")).status_code == 401
+    assert api.events() == 1

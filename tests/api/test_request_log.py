@@ -117,15 +117,19 @@ def test_how_many_are_read_can_be_said(api, asked, status):
     assert status == 422 or len(answer.get_json()["data"]) == min(int(asked), 3)
 
 
-def test_a_log_that_cannot_be_written_fails_no_request(api, owner_connection):
+def test_a_refusal_is_answered_also_if_it_cannot_be_logged_and_a_batch_is_stored_with_its_line_or_not_at_all(
+    api, owner_connection
+):
     owner_connection.execute("ALTER TABLE ingest_requests RENAME TO gone")
     try:
-        assert api.post(event()).status_code == 200
         assert api.post(b"{").status_code == 400
+        assert api.post(event()).status_code >= 500
     finally:
         owner_connection.execute("ALTER TABLE gone RENAME TO ingest_requests")
-    assert api.events() == 1
+    assert api.events() == 0
     assert read(api) == []
+    assert api.post(event()).status_code == 200
+    assert len(read(api)) == 1
 
 
 def test_trimming_keeps_a_week_and_the_last_thousand_of_each_key(api):

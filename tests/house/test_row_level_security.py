@@ -18,7 +18,7 @@ from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
 from portal.usage.lateness import mark
-from portal.usage.request_log import log_request
+from portal.usage.request_log import line_of, log_refused
 from tests.factories import (
     MONTH,
     acting,
@@ -200,10 +200,10 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")
                 create_key(name="machine", organization_id=organization.id, scopes=("ingest",), live=False)
-            log_request(
-                organization_id=organization.id, api_key_id=1, at=MONTH.start, request_id="1", status=200, counts={},
+            log_refused(line_of(
+                organization_id=organization.id, api_key_id=1, at=MONTH.start, request_id="1", status=400, counts={},
                 bytes_sent=1, sent_as="JSON", rejections=[],
-            )  # fmt: skip
+            ))  # fmt: skip
             lower = make_draft(organization, MONTH.previous)
             add(lower, "-500.00")
             finalize_now(lower)
