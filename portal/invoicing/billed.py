@@ -28,6 +28,7 @@ _BILLED = """
      GROUP BY 1, 2, 3, 4)
 """
 _ALL_BILLED = _BILLED.format(whose="true")
+_KNOWN = "(SELECT * FROM usage_daily WHERE recorded_day <= :known_on)"
 # Whenever it was heard of.
 _RECORDED = """
     (SELECT organization_id, day, series_id, meter_id, sum(quantity) AS quantity, sum(events) AS events
@@ -58,8 +59,15 @@ class Billable:
     known: Source
 
 
-def billable(organization_id: int, month: Month, *, frozen_invoice_id: int | None = None) -> Billable:
-    """What the invoice of a month bills, live or as it has frozen it. One query unless something came late."""
+def billable(
+    organization_id: int, month: Month, *, frozen_invoice_id: int | None = None, known_on: date | None = None
+) -> Billable:
+    """What the invoice of a month bills, live or as it has frozen it. One query unless something came late.
+
+    With `known_on` it is what was known of an open month's own usage at the end of that day.
+    """
+    if known_on is not None:
+        return Billable(month, _NO_INVOICE, Source(_KNOWN, {"known_on": known_on}), (), Source())
     if frozen_invoice_id is not None:
         frozen = Source(_FROZEN, {"invoice_id": frozen_invoice_id})
         late = tuple(each for each in months_billed_by(frozen_invoice_id) if each != month)

@@ -1,13 +1,14 @@
 """What a month comes to, computed from rollups and prices: the live draft, and the same figures when frozen."""
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from portal.catalog.pricebook import pricebook_for
 from portal.catalog.queries import contract_of, subscriptions_between
 from portal.core.money import LARGEST_AMOUNT, major_text
-from portal.core.periods import Month
+from portal.core.periods import Month, midnight
 from portal.core.statement import Line, LineKind, Statement, compose
 from portal.infra.db import db
 from portal.invoicing.billed import billable
@@ -53,22 +54,25 @@ class Draft:
         return tuple(sentences)
 
 
-def draft_of(organization: Organization, month: Month, *, frozen_invoice_id: int | None = None) -> Draft:
+def draft_of(
+    organization: Organization, month: Month, *, frozen_invoice_id: int | None = None, known_on: date | None = None
+) -> Draft:
     """Compute a draft in a handful of queries, however much usage there was.
 
-    With `frozen_invoice_id` the usage is what that invoice has frozen, instead of what the rollups hold now.
+    With `frozen_invoice_id` the usage is what that invoice has frozen, instead of what the rollups hold now. With
+    `known_on` usage and one-off items are those that were known at the end of that day, under today's prices.
     """
     subscriptions = subscriptions_between(organization.id, month.start, month.end)
     pricebook = pricebook_for(organization.id, organization.currency, map(contract_of, subscriptions))
     cuts = pricebook.change_days(month.first_day, month.last_day)
-    bill = billable(organization.id, month, frozen_invoice_id=frozen_invoice_id)
+    bill = billable(organization.id, month, frozen_invoice_id=frozen_invoice_id, known_on=known_on)
     used = usage_by_series(organization.id, month, cuts=cuts, source=bill.own)
     lines, unpriced = usage_lines(used, pricebook, month, organization.currency)
     fees = fees_of(subscriptions, month, pricebook, organization.currency, used=sum(line.amount for line in lines))
     adjustments, late_unpriced = adjustments_of(organization, bill)
     lines += [*fees.lines, *adjustments]
     unpriced += late_unpriced
-    lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month)]
+    lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month, known_on=known_on)]
     credit = credit_for(organization.id, month, frozen_invoice_id=frozen_invoice_id)
     statement = compose(
         lines,
@@ -98,8 +102,12 @@ def balance_of(organization_id: int, *, without_invoice_id: int | None = None) -
     return int(db.session.scalar(query) or 0)
 
 
-def one_off_items_of(organization_id: int, month: Month) -> list[OneOffItem]:
-    """The one-off items on an organization's invoice of a month that have not been removed."""
+def one_off_items_of(organization_id: int, month: Month, *, known_on: date | None = None) -> list[OneOffItem]:
+    """The one-off items on an organization's invoice of a month that have not been removed, now or by a day's end."""
+    there: ColumnElement[bool] = OneOffItem.removed_at.is_(None)
+    if known_on is not None:
+        end = midnight(known_on + timedelta(days=1))
+        there = and_(OneOffItem.created_at < end, or_(there, OneOffItem.removed_at >= end))
     return list(
         db.session.scalars(
             select(OneOffItem)
@@ -108,7 +116,7 @@ def one_off_items_of(organization_id: int, month: Month) -> list[OneOffItem]:
                 OneOffItem.organization_id == organization_id,
                 Invoice.period_start == month.first_day,
                 Invoice.state != "void",
-                OneOffItem.removed_at.is_(None),
+                there,
             )
             .order_by(OneOffItem.id)
         )

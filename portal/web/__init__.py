@@ -6,6 +6,7 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
+from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
 from portal.web.invoices import bp as invoices
 from portal.web.overview import bp as overview
@@ -16,4 +17,4 @@ from portal.web.usage import bp as usage
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return (session, overview, usage, drafts, invoices, plans)
+    return (session, overview, usage, drafts, draft_changes, invoices, plans)

@@ -12,6 +12,8 @@ from portal.catalog.coupons import create_coupon, redeem
 from portal.catalog.models import Subscription
 from portal.catalog.subscribing import change_subscription
 from portal.catalog.tax_rates import add_tax_rate
+from portal.core.quantities import Aggregation as A
+from portal.core.quantities import Counting
 from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
 from portal.invoicing.crediting import grant_credit
 from portal.organizations.api_keys import create_key
@@ -195,7 +197,8 @@ def two_organizations(app, clean_database) -> dict[str, int]:
             _agree(organization, subscription)
             use(organization, meter, 5000, region="ams")
             for counting in (Counting(A.MAX), Counting(A.UNIQUE, subject="user"), Counting(A.LEVEL, per="hour")):
-                use(organization, make_meter(counting.aggregation, counting=counting), 1, user="u1")
+                counted = make_meter(counting.aggregation, counting=counting)
+                use(organization, counted, 1, at=MONTH.next.first_day, user="u1")
             with transaction():
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")
