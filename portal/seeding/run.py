@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +174,23 @@ def _extra_events(count: int, month: Month, now: datetime, seed: int) -> Iterato
 
 
 def _ingest_all(organization_id: int, events: Iterable[dict[str, Any]], now: datetime) -> int:
-    stream = iter(events)
     new = 0
     with transaction():
         meters: dict[str, Meter] = meters_by_code()
     reader = Reader(meters, now=now, organization_id=organization_id, organizations={})
-    while batch := [reader.read(event) for event in islice(stream, EVENTS_PER_TRANSACTION)]:
-        with transaction():
-            new += sum(outcome == "accepted" for outcome in ingest(batch, now=now))
+    read = (reader.read(event) for event in events)
+    for heard_at, waiting in groupby(read, lambda record: _heard_at(record.occurred_at, now)):
+        while batch := list(islice(waiting, EVENTS_PER_TRANSACTION)):
+            with transaction():
+                new += sum(outcome == "accepted" for outcome in ingest(batch, now=heard_at))
     return new
+
+
+def _heard_at(occurred_at: datetime, now: datetime) -> datetime:
+    """When usage was heard of: on its day in the current month, so that days can be compared; else in its month."""
+    month = Month.of(occurred_at)
+    end = midnight(occurred_at.date() + timedelta(days=1)) if month == Month.of(now) else month.end
+    return min(end - timedelta(seconds=1), now)
 
 
 def _close_months(organizations: dict[str, Organization], closing: history.Closing, progress: Progress) -> int:
