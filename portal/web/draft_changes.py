@@ -19,7 +19,7 @@ from portal.signed_in import guard_page, my_seat
 from portal.usage.heard_since import heard_since
 from portal.web.months import EARLIEST, chosen_month
 
-MOST_EVENTS = 100
+MOST_EVENTS = 20
 CSV_HEAD = ("Item", "Currency", "Amount then", "Amount now", "Change")
 bp = Blueprint("draft_changes", __name__, url_prefix="/invoices/draft")
 bp.before_request(guard_page)
