@@ -39,8 +39,9 @@ from portal.usage.events import Reader
 from portal.usage.ingesting import REASONS, Outcome, ingest
 from portal.usage.queries import meters_used_since
 from portal.usage.sources.files import SourceFile
-from portal.usage.sources.focus import FocusRow
+from portal.usage.sources.focus import NEEDED, FocusRow
 from portal.usage.sources.naming import RowLog
+from portal.usage.sources.rows import CsvTable
 from portal.usage.sources.storing import batches
 from portal.usage.sources.surveying import Charge, Place, Survey, charges, place_of
 from portal.usage.sources.treating import DIMENSIONS, Kind, event_of
@@ -150,7 +151,7 @@ def store_rows(
         )
     batch_of_rows = _Batch(groundwork, reader, source, now, rejects, stored)
     with file.lines() as lines:
-        for batch in batches(charges(lines, latest=latest, refuse=lambda *_: None)):
+        for batch in batches(charges(CsvTable(lines, NEEDED).rows(), latest=latest, refuse=lambda *_: None)):
             with transaction():
                 batch_of_rows.store(batch)
             reached(batch[-1].number)
@@ -184,7 +185,7 @@ class _Batch:
         return True
 
     def _refuse(self, charge: Charge, field_name: str, sentence: str) -> bool:
-        self.rejects.add(charge.number, charge.row.row_id, field_name, sentence)
+        self.rejects.add(charge.number, charge.row.row_id, field_name, sentence, charge.raw)
         return False
 
     def _store_events(self, usage: Sequence[Charge]) -> None:

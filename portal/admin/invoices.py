@@ -19,6 +19,7 @@ from portal.infra.audit_reading import entries_about
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.documents import is_intact
 from portal.invoicing.drafting import draft_of
+from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import item_on
 from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
@@ -144,6 +145,7 @@ def _frozen_page(invoice: Invoice) -> str:
         items=items,
         sums=sums_of_invoice(invoice, items),
         can_void=invoice.state == InvoiceState.FINALIZED and not invoice.amount_paid,
+        late=late_usage_of(invoice, now=clock.now()) if invoice.finalized_at else [],
         intact=None if invoice.document is None else is_intact(invoice, items),
         entries=entries_about("invoice", invoice.id),
         **status_of(invoice),

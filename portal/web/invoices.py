@@ -13,6 +13,7 @@ from portal.core.lifecycle import InvoiceState
 from portal.core.money import major_text
 from portal.infra import clock
 from portal.infra.pages import csv_response, policy
+from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, invoices_of
 from portal.invoicing.sums import sums_of_invoice
@@ -73,6 +74,7 @@ def show(public_id: UUID) -> ResponseReturnValue:
         lines=lines,
         explained=line,
         explanation=explain(line, invoice.currency, lines) if line else None,
+        late=late_usage_of(invoice, now=now),
         **_status(invoice),
     )
 

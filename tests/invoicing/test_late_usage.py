@@ -12,6 +12,7 @@ from portal.infra.db import transaction
 from portal.invoicing.documents import is_intact
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import cancel
+from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.queries import items_of
 from portal.invoicing.voiding import void_invoice
 from tests.factories import (
@@ -235,3 +236,26 @@ def test_a_reservation_that_had_some_left_pays_for_it():
     assert adjustments(acme) == []
     use(acme, meter, 400)
     assert sum(amount for _, amount, _, _ in adjustments(acme)) == 10_000
+
+
+def test_where_it_stands_is_told_on_the_closed_invoice(billed):
+    acme, meter, invoice = billed
+
+    def standing() -> list[tuple[str, int, str]]:
+        closed = reload(invoice)
+        with transaction():
+            found = late_usage_of(closed, now=LATER)
+        return [(each.state, each.amount, each.invoice.number if each.invoice else str(each.month)) for each in found]
+
+    assert standing() == []
+    use(acme, meter, 40)
+    assert standing() == [("counted now", 3_000, "2026-11")]
+    november = reload(finalize_now(make_draft(acme, NEXT), now=LATER))
+    assert standing() == [("billed", 3_000, november.number)]
+    use(acme, meter, -50, correction=True)
+    assert standing() == [("billed", 3_000, november.number), ("counted now", -4_000, "2026-12")]
+    december = reload(finalize_now(make_draft(acme, NEXT.next), now=datetime(2027, 1, 5, tzinfo=UTC)))
+    assert standing()[1:] == [("credited", -4_000, december.number)]
+    with transaction():
+        void_invoice(november.id, reason="wrong", now=LATER)
+    assert [each[0] for each in standing()] == ["credited", "counted now"]

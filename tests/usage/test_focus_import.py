@@ -195,6 +195,16 @@ def test_every_rejected_row_is_named_and_the_others_are_stored(runner: FlaskCliR
     assert "8 rows were rejected" in result.output
 
 
+def test_the_rejected_rows_can_be_mended_and_imported(runner: FlaskCliRunner, reading: None, tmp_path: Path):
+    run(runner, UNTIDY, tmp_path)
+    mended = tmp_path / "mended.csv"
+    mended.write_text((tmp_path / "rejects.csv").read_text().replace('"NaN"', '"1"'))
+    (tmp_path / "again").mkdir()
+    result = run(runner, mended, tmp_path / "again")
+    assert "7 rows were rejected" in result.output
+    assert "1 events stored" in result.output
+
+
 def test_a_second_import_changes_nothing(runner: FlaskCliRunner, reading: None, tmp_path: Path):
     run(runner, UNTIDY, tmp_path)
     before = counts(), drafted(BAKERY).fingerprint

@@ -109,11 +109,6 @@ class CsvTable:
         return raw[notes.end() :] if notes else raw
 
 
-def csv_rows(lines: Iterable[str], needed: Collection[str]) -> Iterator[Row]:
-    """The rows of a CSV file with commas. Raises FileUnusable as CsvTable does."""
-    yield from CsvTable(lines, needed).rows()
-
-
 def _check_header(header: list[str], needed: Collection[str], delimiter: str) -> None:
     if not any(header):
         raise FileUnusable("The file is empty.")

@@ -14,18 +14,20 @@ from portal.core.errors import InvalidInput
 from portal.core.periods import Month
 from portal.usage.sources.focus import NEEDED, FocusRow, read_row
 from portal.usage.sources.naming import RowLog
-from portal.usage.sources.rows import csv_rows
+from portal.usage.sources.rejecting import CsvRejects
+from portal.usage.sources.rows import CsvTable, Row
 from portal.usage.sources.treating import Kind, Treated, base_match, price_match, treat
 
 Match = tuple[tuple[str, str], ...]
 
 
 class Charge(NamedTuple):
-    """One readable row of the file and what it becomes."""
+    """One readable row of the file, what it becomes, and the text that it was."""
 
     number: int
     row: FocusRow
     treated: Treated
+    raw: str
 
 
 class Place(NamedTuple):
@@ -84,31 +86,33 @@ def place_of(row: FocusRow, treated: Treated) -> Place:
 
 
 def charges(
-    lines: Iterable[str], *, latest: datetime, refuse: Callable[[int, str, InvalidInput], None]
+    rows: Iterable[Row], *, latest: datetime, refuse: Callable[[Row, InvalidInput], None]
 ) -> Iterator[Charge]:
-    """The readable rows, one at a time; the others go to `refuse` with their number and id."""
-    for number, values, _ in csv_rows(lines, NEEDED):
+    """The readable rows, one at a time; the others go to `refuse`."""
+    for row in rows:
         try:
-            if isinstance(values, InvalidInput):
-                raise values
-            row = read_row(values, latest=latest)
+            if isinstance(row.content, InvalidInput):
+                raise row.content
+            read = read_row(row.content, latest=latest)
         except InvalidInput as error:
-            refuse(number, values.get("Id", "") if isinstance(values, dict) else "", error)
+            refuse(row, error)
         else:
-            yield Charge(number, row, treat(row))
+            yield Charge(row.number, read, treat(read), row.raw)
 
 
 def survey(
-    lines: Iterable[str], *, latest: datetime, specials: RowLog, rejects: RowLog, reached: Callable[[int], None]
+    lines: Iterable[str], *, latest: datetime, specials: RowLog, rejects: CsvRejects, reached: Callable[[int], None]
 ) -> Survey:
     """Read the whole file once; name what is rejected and what is treated specially."""
-    found = Survey()
+    found, table = Survey(), CsvTable(lines, NEEDED)
+    rejects.header = table.header
 
-    def refuse(number: int, row_id: str, error: InvalidInput) -> None:
+    def refuse(row: Row, error: InvalidInput) -> None:
         found.rejected += 1
-        rejects.add(number, row_id, error.field or "", error.sentence)
+        row_id = row.content.get("Id", "") if isinstance(row.content, dict) else ""
+        rejects.add(row.number, row_id, error.field or "", error.sentence, row.raw)
 
-    for charge in charges(lines, latest=latest, refuse=refuse):
+    for charge in charges(table.rows(), latest=latest, refuse=refuse):
         found.add(charge)
         if charge.treated.reasons:
             specials.add(charge.number, charge.row.row_id, charge.treated.kind, "; ".join(charge.treated.reasons))
