@@ -82,7 +82,8 @@ def test_all_that_does_not_fit_is_listed_and_the_exit_code_is_1(runner: FlaskCli
     assert result.exit_code == 1
     assert result.output.splitlines() == [
         "Error: 3 things do not fit; nothing was stored.",
-        "meters.egress_gb.units: A meter has no “units”; it has name, product, unit, dimensions, archived.",
+        "meters.egress_gb.units: A meter has no “units”; it has name, product, unit, dimensions, aggregation, subject,"
+        " per, archived.",
         "meters.egress_gb.unit: “unit” is missing.",
         "prices[0].versions[0].terms.unit_amount: unit_amount is a number of zero or more, not “-1”.",
     ]

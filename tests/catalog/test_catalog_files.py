@@ -508,3 +508,50 @@ def test_the_documentation_says_the_sentence_of_every_price(unit, terms, sentenc
 
 def test_the_documentation_shows_every_model():
     assert {read_yaml(terms)["model"] for _, terms, _ in DOCUMENTED} == set(Model)
+
+
+COUNTED = {
+    "peak": {"aggregation": "max"},
+    "users": {"aggregation": "unique", "subject": "user_id"},
+    "volumes": {"aggregation": "level", "per": "month"},
+}
+
+
+def counted(**changes: Any) -> dict[str, Any]:
+    """A document of meters that do not sum up."""
+    meters = {code: {"name": code, "product": "P", "unit": "u", **counting} for code, counting in COUNTED.items()}
+    for code, change in changes.items():
+        meters[code] |= change
+    return {"products": ["P"], "meters": meters}
+
+
+def test_how_a_meter_counts_is_said_once_and_stays():
+    assert lines(apply(counted()))[1:] == [
+        "+ meter peak: peak, P, in u, the largest value of a month counts",
+        "+ meter users: users, P, in u, the different values of “user_id” in a month count",
+        "+ meter volumes: volumes, P, in u, the mean level of a month counts",
+    ]
+    assert export()["meters"] == counted()["meters"]
+    assert lines(apply(counted())) == []
+    changed = counted(peak={"aggregation": "sum"}, users={"subject": "seat"}, volumes={"per": "hour"})
+    assert list(refusals(changed)) == [
+        "meters.peak.aggregation",
+        "meters.users.aggregation",
+        "meters.volumes.aggregation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "field"),
+    [
+        ("peak", {"aggregation": "median"}, "aggregation"),
+        ("peak", {"subject": "user_id"}, "subject"),
+        ("peak", {"per": "hour"}, "per"),
+        ("users", {"subject": None}, "subject"),
+        ("users", {"dimensions": ["user_id"]}, "subject"),
+        ("volumes", {"per": "week"}, "per"),
+        ("volumes", {"per": None}, "per"),
+    ],
+)
+def test_a_way_of_counting_that_does_not_fit_is_refused(code, change, field):
+    assert list(refusals(counted(**{code: change}))) == [f"meters.{code}.{field}"]

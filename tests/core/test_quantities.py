@@ -1,6 +1,6 @@
 """From readings to a quantity, in any order of the readings."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.core.exact import exactly
-from portal.core.quantities import Aggregation, QuantityRounding, Reading, aggregate, round_quantity, time_weighted
+from portal.core.periods import midnight
+from portal.core.quantities import (
+    Aggregation,
+    QuantityRounding,
+    Reading,
+    aggregate,
+    level_by_day,
+    rises,
+    round_quantity,
+    time_weighted,
+)
 
 D = Decimal
 START, END = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
@@ -38,7 +48,7 @@ def test_the_same_readings_under_each_aggregation(how, quantity):
     assert aggregate(how, []) == 0
 
 
-@given(st.sampled_from(Aggregation), READINGS, st.randoms(use_true_random=False))
+@given(st.sampled_from(sorted(set(Aggregation) - {Aggregation.LEVEL})), READINGS, st.randoms(use_true_random=False))
 def test_the_order_of_readings_is_irrelevant(how, readings, random):
     assert aggregate(how, readings) == aggregate(how, random.sample(readings, len(readings)))
 
@@ -77,3 +87,32 @@ def test_a_period_cut_in_two_has_the_same_mean_level(changes, cut):
 )
 def test_a_quantity_is_rounded_once_before_it_is_priced(how, decimals, rounded):
     assert round_quantity(D("123.4567"), how, decimals) == D(rounded)
+
+
+DAYS = st.dictionaries(st.dates(date(2026, 10, 1), date(2026, 10, 31)), st.decimals(0, 1000, places=3), min_size=1)
+
+
+@given(st.sampled_from([Aggregation.MAX, Aggregation.LATEST]), DAYS, st.dates(date(2026, 10, 1), date(2026, 10, 31)))
+def test_the_rises_until_a_day_add_up_to_what_had_been_reached_by_then(how, readings, cut):
+    found = rises(how, readings)
+    until = {day: value for day, value in readings.items() if day <= cut}
+    reached = max(until.values(), default=D(0)) if how is Aggregation.MAX else until[max(until)] if until else D(0)
+    assert exactly(sum)((value for day, value in found.items() if day <= cut), D(0)) == reached
+    assert found.keys() == readings.keys()
+
+
+LEVELS = st.decimals(0, 1000, places=6)
+
+
+@given(st.dictionaries(st.timedeltas(timedelta(0), timedelta(30)).map(START.__add__), LEVELS, max_size=6), LEVELS)
+def test_the_days_of_a_level_add_up_to_its_mean_by_the_time(changes, before):
+    moments = sorted(changes.items())
+    days = level_by_day(moments, first=date(2026, 10, 1), last=date(2026, 10, 31), level=before)
+    levels = [before, *(level for _, level in moments)]
+    rises_of_it = [
+        (moment, exactly(lambda a, b: a - b)(level, levels[place])) for place, (moment, level) in enumerate(moments)
+    ]
+    mean = time_weighted(rises_of_it, start=START, end=END, level=before)
+    assert Fraction(exactly(sum)(days.values(), D(0))) == mean * 31 * 86_400
+    assert len(days) == 31
+    assert midnight(min(days)) == START
