@@ -68,7 +68,7 @@ def allocate(total: int, weights: Sequence[Decimal | int]) -> list[int]:
     """
     assert weights, "nothing to split over"
     assert all(weight >= 0 for weight in weights), weights
-    scaled = [_as_integer_ratio(weight, weights) for weight in weights]
+    scaled = _as_whole_numbers(weights)
     whole = sum(scaled)
     if whole == 0:
         return [total] + [0] * (len(weights) - 1)
@@ -80,7 +80,7 @@ def allocate(total: int, weights: Sequence[Decimal | int]) -> list[int]:
     return [sign * (share + (index in lucky)) for index, (share, _) in enumerate(shares)]
 
 
-def _as_integer_ratio(weight: Decimal | int, weights: Sequence[Decimal | int]) -> int:
-    """A weight as a whole number on a scale common to all weights, so that the split stays exact."""
+def _as_whole_numbers(weights: Sequence[Decimal | int]) -> list[int]:
+    """Weights on a common scale on which all are whole, so that the split stays exact."""
     places = max(max(0, -int(Decimal(each).as_tuple().exponent)) for each in weights)
-    return int(Decimal(weight).scaleb(places, EXACT))
+    return [int(Decimal(each).scaleb(places, EXACT)) for each in weights]
