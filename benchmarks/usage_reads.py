@@ -1,8 +1,10 @@
 """Reads of usage at size: 10,000 organizations × 10 series × a month of daily rollups, made by SQL; in milliseconds.
 
-`month to date` is one organization's quantity per meter; `draft` is the query that the draft's usage lines come from.
-Organizations are taken at random, after a VACUUM. EXPLAIN has to show that neither reads usage_events, and the rows in
-usage_events (`--events N`, 1,000,000) that it stays so. `ratio` is a bare SELECT's median over that of the draft's.
+`month to date` is one organization's quantity per meter; `draft` is the query that the draft's usage lines come from;
+`last 24 hours` is one meter by the hour, beside two days of hourly rollups of everybody; `explorer's day` is all that
+the usage page asks for one day: totals, points, sources with their gaps. Organizations are taken at random,
+after a VACUUM. EXPLAIN has to show that none reads usage_events, and the rows in usage_events (`--events N`, 1,000,000)
+that it stays so. `ratio` is a bare SELECT's median over that of the draft's.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -25,13 +27,23 @@ from portal import create_app
 from portal.catalog.publishing import ensure_meter
 from portal.config import settings_from_env
 from portal.core.periods import Month
+from portal.core.quantities import Counting
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db, tenant, transaction
-from portal.usage.queries import usage_by_series
+from portal.usage.exploring import MeterFacts, Resolution, Span, points, totals
+from portal.usage.heard import heard_sources
+from portal.usage.queries import usage_by_series, usage_heard_of_at
 
 ORGANIZATIONS, METERS, DAYS = 10_000, 10, 31
+HOURS_OF_SOURCES = 240
 READS, WARMING = 2_000, 100
 MONTH = Month(2026, 10)
+HOURS = HOURS_OF_SOURCES // 5
+DAY = "explorer's day"
+METER = MeterFacts("meter_0", "Meter 0", "Bench", "u", Counting())
+NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
+LAST_24_HOURS = Span(NOON - timedelta(hours=24), NOON, Resolution.HOUR)
+ONE_DAY = Span(datetime(2026, 10, 30, tzinfo=UTC), datetime(2026, 10, 31, tzinfo=UTC), Resolution.HOUR)
 # As the draft asks, but added up per meter and without names: what a page shows of the month so far.
 MONTH_TO_DATE = text("""
     SELECT meter_id, sum(quantity) AS quantity, sum(events) AS events
@@ -49,9 +61,20 @@ ADD_SERIES = """
 """
 # In the order of days, as they come to be.
 ADD_ROLLUPS = """
-    INSERT INTO usage_daily (organization_id, day, series_id, meter_id, quantity, events, updated_at)
-    SELECT organization_id, CAST(%(first)s AS date) + n, series_id, meter_id, 100 + n, 24, now()
+    INSERT INTO usage_daily (organization_id, day, recorded_day, series_id, meter_id, quantity, events, updated_at)
+    SELECT organization_id, CAST(%(first)s AS date) + n, CAST(%(first)s AS date) + n, series_id, meter_id, 100 + n, 24,
+           now()
     FROM generate_series(0, %(days)s - 1) AS n, usage_series
+"""
+ADD_HOURS = """
+    INSERT INTO usage_hourly (organization_id, hour, series_id, meter_id, quantity, events)
+    SELECT organization_id, CAST(%(last_hour)s AS timestamptz) - n * interval '1 hour', series_id, meter_id, 5, 1
+    FROM generate_series(%(hours)s - 1, 0, -1) AS n, usage_series
+"""
+ADD_SOURCES = """
+    INSERT INTO usage_heard (organization_id, source, hour, events, last_at, heard_at)
+    SELECT id, 'api', CAST(%(last_hour)s AS timestamptz) - n * interval '1 hour', 10, %(last_hour)s, %(last_hour)s
+    FROM generate_series(%(hours_of_sources)s - 1, 0, -1) AS n, organizations
 """
 ADD_EVENTS = """
     INSERT INTO usage_events (organization_id, event_key, meter_id, series_id, occurred_at, recorded_at, correction,
@@ -71,18 +94,23 @@ def main() -> None:
     app = create_app(settings_from_env(os.environ))
     with app.app_context():
         act_as(SYSTEM)
-        organizations = _prepare(options.events)
+        organizations, series_id = _prepare(options.events)
         reads: dict[str, Callable[[int], Any]] = {
             "bare SELECT": lambda _: db.session.execute(text("SELECT 1")).all(),
             "month to date": _month_to_date,
             "draft": lambda organization_id: usage_by_series(organization_id, MONTH, cuts=[date(2026, 10, 15)]),
+            "last 24 hours": lambda organization_id: points(
+                organization_id, LAST_24_HOURS, [(METER, [series_id])], now=NOON
+            ),
+            DAY: _explorer_day,
         }
         milliseconds = {name: _measure(organizations, read) for name, read in reads.items()}
         plans = {name: _plan(organizations[0], read) for name, read in reads.items()}
     _print(milliseconds, plans)
 
 
-def _prepare(events: int) -> list[int]:
+def _prepare(events: int) -> tuple[list[int], int]:
+    """The organizations, and the series of the first meter, which all of them have."""
     g.actor = Actor("benchmark", "usage_reads")
     with transaction():
         meters = [
@@ -97,20 +125,32 @@ def _prepare(events: int) -> list[int]:
         "first": MONTH.first_day,
         "meter": meters[0],
         "events": events,
+        "last_hour": NOON - timedelta(hours=1),
+        "hours": HOURS,
+        "hours_of_sources": HOURS_OF_SOURCES,
     }
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("SET ROLE portal_system")
-        for statement in (ADD_ORGANIZATIONS, ADD_SERIES, ADD_ROLLUPS, ADD_EVENTS):
+        for statement in (ADD_ORGANIZATIONS, ADD_SERIES, ADD_ROLLUPS, ADD_HOURS, ADD_SOURCES, ADD_EVENTS):
             connection.execute(statement, values)
         rows = connection.execute("SELECT id FROM organizations ORDER BY id").fetchall()
         connection.execute("RESET ROLE")
         connection.execute("VACUUM ANALYZE")
-    return [row[0] for row in rows]
+    return [row[0] for row in rows], meters[0] * 1000003
 
 
 def _month_to_date(organization_id: int) -> Any:
     values = {"organization_id": organization_id, "first": MONTH.first_day, "last": MONTH.last_day}
     return db.session.execute(MONTH_TO_DATE, values).all()
+
+
+def _explorer_day(organization_id: int) -> Any:
+    """What portal.web.usage reads for a day, but for who is signed in."""
+    found = totals(organization_id, ONE_DAY)
+    points(organization_id, ONE_DAY, [(found[0].meter, [each.series_id for each in found])], now=NOON)
+    heard_sources(organization_id, ONE_DAY.start, ONE_DAY.end)
+    usage_heard_of_at(organization_id, ONE_DAY.first_day, ONE_DAY.last_day)
+    return found
 
 
 def _measure(organizations: list[int], read: Callable[[int], Any]) -> list[float]:
@@ -129,7 +169,7 @@ def _measure(organizations: list[int], read: Callable[[int], Any]) -> list[float
 
 
 def _plan(organization_id: int, read: Callable[[int], Any]) -> str:
-    """What PostgreSQL says it does for the statement that a read sends."""
+    """What PostgreSQL says it does for the statements that a read sends."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
@@ -140,10 +180,12 @@ def _plan(organization_id: int, read: Callable[[int], Any]) -> str:
     event.listen(Engine, "before_cursor_execute", note)
     read(organization_id)
     event.remove(Engine, "before_cursor_execute", note)
-    ((statement, values),) = sent
     cursor = connection.connection.cursor()
-    cursor.execute(f"EXPLAIN (COSTS OFF) {statement}", values)
-    return "\n".join(row[0] for row in cursor.fetchall())
+    lines: list[str] = []
+    for statement, values in sent:
+        cursor.execute(f"EXPLAIN (COSTS OFF) {statement}", values)
+        lines += [row[0] for row in cursor.fetchall()]
+    return "\n".join(lines)
 
 
 def _print(milliseconds: dict[str, list[float]], plans: dict[str, str]) -> None:
@@ -159,6 +201,8 @@ def _print(milliseconds: dict[str, list[float]], plans: dict[str, str]) -> None:
         f"RESULT usage_reads ratio={medians['bare SELECT'] / medians['draft']:.3f} rate={1000 / medians['draft']:.0f}"
         f" month_p50_ms={medians['month to date']:.2f} month_p99_ms={p99['month to date']:.2f}"
         f" draft_p50_ms={medians['draft']:.2f} draft_p99_ms={p99['draft']:.2f}"
+        f" hours_p50_ms={medians['last 24 hours']:.2f} hours_p99_ms={p99['last 24 hours']:.2f}"
+        f" day_p50_ms={medians[DAY]:.2f} day_p99_ms={p99[DAY]:.2f}"
     )
     if any("usage_events" in plan for plan in plans.values()):
         raise SystemExit("A read looks at raw events.")

@@ -19,7 +19,9 @@ def create_app(settings: Settings) -> Flask:
     """The application for these settings. Reads no environment and opens no connection."""
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
+    from portal.api import costs as costs_api
     from portal.api import estimates, events, health, webhooks
+    from portal.api import usage as usage_api
     from portal.infra import logs, pages
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
@@ -52,7 +54,16 @@ def create_app(settings: Settings) -> Flask:
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, receiving, sweeping, syncing))
-    for blueprint in (events.bp, estimates.bp, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
+    for blueprint in (
+        events.bp,
+        estimates.bp,
+        usage_api.bp,
+        costs_api.bp,
+        webhooks.bp,
+        health.bp,
+        *web_blueprints(),
+        *admin_blueprints(),
+    ):
         app.register_blueprint(blueprint)
     cli.register(app)
     return app

@@ -22,6 +22,7 @@ from portal.infra.yaml_text import read_yaml, write_yaml
 from portal.invoicing.queries import open_from
 from portal.operator import as_operator
 from portal.operator_console import organization_named, print_table
+from portal.usage.adopting import adopt_waiting
 from portal.usage.queries import meters_used_since
 
 _STYLES = {"+": "green", "~": "yellow", "−": "red"}
@@ -39,6 +40,7 @@ def apply_file(file: BinaryIO, dry_run: bool) -> None:
     """Bring products, meters, plans, prices and coupons to what FILE (YAML; - is standard input) says.
 
     Everything or nothing is stored. Nothing is deleted: what FILE does not name stays as it is. Safe to run twice.
+    Usage that waited for one of these meters counts from then on.
     Exits with 1, naming all that is wrong, if anything does not fit.
     """
     document = read_yaml(_text_of(file))
@@ -55,6 +57,13 @@ def apply_file(file: BinaryIO, dry_run: bool) -> None:
     if applied.staying:
         console.print(Text(applied.staying), soft_wrap=True)
     console.print(Text(_summary(applied.changes, dry_run)), soft_wrap=True)
+    if not dry_run:
+        _say_adopted(adopt_waiting(now=clock.now()))
+
+
+def _say_adopted(events: int) -> None:
+    if events:
+        console.print(f"{events:,} event{'' if events == 1 else 's'} that waited for a meter count now.")
 
 
 def _text_of(file: BinaryIO) -> str:

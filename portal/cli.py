@@ -12,6 +12,7 @@ from flask.cli import AppGroup, with_appcontext
 from rich.console import Console
 from rich.table import Table
 
+from portal.archive_commands import archive_usage, list_archives, restore_usage
 from portal.catalog_commands import catalog_group
 from portal.config import VARIABLES, settings_from_env
 from portal.coupon_commands import coupons_group
@@ -22,6 +23,7 @@ from portal.price_commands import price_group
 from portal.subscription_commands import subscriptions_group
 from portal.tax_commands import tax_group
 from portal.usage_commands import usage_group
+from portal.waiting_commands import discard_usage, list_waiting
 
 console = Console()
 
@@ -47,6 +49,8 @@ def register(app: Flask) -> None:
         keys,
     ):
         app.cli.add_command(command)
+    for command in (list_waiting, discard_usage, archive_usage, restore_usage, list_archives):
+        usage_group.add_command(command)
     app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
 
 
@@ -119,9 +123,11 @@ billing = AppGroup("billing", help="The books: drafts, finalizing, and the check
 def run_doctor() -> None:
     """Check the invariants of the books; exits with 1 if any is broken."""
     from portal import doctor
+    from portal.usage.archived import archived_months
 
     with transaction():
         findings = doctor.examine()
+        archived = archived_months()
     table = Table("", "Invariant", "Broken")
     for finding in findings:
         sign = "[red]✗[/]" if finding.broken else "[green]✓[/]"
@@ -129,6 +135,12 @@ def run_doctor() -> None:
     console.print(table)
     broken = sum(bool(finding.broken) for finding in findings)
     console.print(f"{len(findings)} checks, {broken} broken.")
+    if archived:
+        console.print(
+            f"The events of {len(archived):,} months are archived (flask usage archives). Their hours, largest and"
+            " latest values and numbers of subjects cannot be counted again; everything else was.",
+            soft_wrap=True,
+        )
     sys.exit(1 if broken else 0)
 
 

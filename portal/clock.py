@@ -23,6 +23,8 @@ from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
 from portal.payments.sweeping import sweep_open_invoices
+from portal.usage.adopting import adopt_by_clock
+from portal.usage.folding import fold_by_clock
 from portal.usage.levels import count_levels_by_clock
 from portal.usage.request_log import trim_request_log
 from portal.usage.sources.pulling import pull_by_clock
@@ -53,6 +55,10 @@ RECURRING = (
     ),
     # Levels that nobody has changed since yesterday: today's hours of them count too.
     Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),
+    # What batches have left behind to be added up: hours of charts, and when each source was heard of.
+    Recurring("fold usage into hours", 2, fold_by_clock),
+    # Usage that was kept for a meter that did not exist, and does by now.
+    Recurring("count waiting usage", 60, lambda: adopt_by_clock(now=clock.now())),
     # Lines of the ingest log that nobody will ask for any more.
     Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
     # Steps of Prometheus' queries that are over; after a pause, all that were missed.

@@ -30,6 +30,7 @@ class Settings:
     grace_hours: int
     session_days: int
     days_until_due: int
+    archive_after_months: int
     api_requests_per_minute: int
     api_events_per_minute: int
     prometheus_pulls: str | None
@@ -165,6 +166,12 @@ VARIABLES: dict[str, Variable] = {
     "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
     "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
     "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
+    "archive_after_months": Variable(
+        "ARCHIVE_AFTER_MONTHS",
+        _count,
+        "3",
+        "whole months that must have passed since a month before its usage events can be archived",
+    ),
     "api_requests_per_minute": Variable(
         "API_REQUESTS_PER_MINUTE",
         _limit,

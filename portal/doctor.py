@@ -10,6 +10,7 @@ from portal.invoicing.documents import is_intact
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import items_of
 from portal.usage.recounting import recount_differences
+from portal.usage.recounting_hours import hourly_differences
 
 MOST_SHOWN = 20
 
@@ -65,6 +66,12 @@ def examine() -> list[Finding]:
 def _rollups_are_sums() -> Iterator[str]:
     for organization_id, day, series_id in recount_differences(MOST_SHOWN + 1):
         yield f"organization {organization_id}, {day}, series {series_id}"
+
+
+@_check("I1", "every hour is, with what is still to be folded, what its events come to")
+def _hours_are_sums() -> Iterator[str]:
+    for organization_id, hour, series_id in hourly_differences(MOST_SHOWN + 1):
+        yield f"organization {organization_id}, {hour:%Y-%m-%d %H:%M} UTC, series {series_id}"
 
 
 _by_query(
@@ -205,6 +212,52 @@ _by_query(
     SELECT kind || ' ' || id || ': ' || coalesce(last_error, 'never tried') FROM outbox
     WHERE finished_at IS NULL AND dead_at IS NULL AND run_after < clock_timestamp() - interval '15 minutes'
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    """,
+)
+_by_query(
+    "I8",
+    "no event has been waiting for a meter that has been on sale for 15 minutes, but for a reason",
+    """
+    SELECT o.slug || ': ' || w.meter_code || ', ' || count(*) || ' events'
+    FROM waiting_events AS w
+    JOIN organizations AS o ON o.id = w.organization_id
+    JOIN meters AS m ON m.code = w.meter_code AND m.archived_at IS NULL
+    WHERE w.discarded_at IS NULL AND w.reason IS NULL
+      AND greatest(w.recorded_at, m.created_at) < clock_timestamp() - interval '15 minutes'
+      AND NOT EXISTS (
+          SELECT FROM audit_entries AS a
+          WHERE a.at > clock_timestamp() - interval '15 minutes'
+            AND (a.action = 'restored meter' AND a.subject_id = m.id
+                 OR a.action = 'took discarded usage back' AND a.organization_id = w.organization_id))
+    GROUP BY o.slug, w.meter_code
+    """,
+)
+_by_query(
+    "I8",
+    "no event has been both usage and waiting for 15 minutes",
+    """
+    SELECT o.slug || ': ' || w.event_id
+    FROM waiting_events AS w
+    JOIN organizations AS o ON o.id = w.organization_id
+    JOIN usage_events AS e ON e.organization_id = w.organization_id AND e.event_key = w.event_key
+    WHERE greatest(w.recorded_at, e.recorded_at) < clock_timestamp() - interval '15 minutes'
+    """,
+)
+_by_query(
+    "I1",
+    "every event is either stored or archived, but while a month is on its way from one to the other",
+    """
+    WITH settled AS (
+        SELECT sum(rows) FILTER (WHERE state = 'dropped') AS events FROM usage_archives
+        HAVING count(*) FILTER (WHERE state IN ('verified', 'dropping', 'restoring')) = 0
+    )
+    SELECT 'event ' || e.event_id || ' is both'
+    FROM settled, archived_events AS a
+    JOIN usage_events AS e ON e.organization_id = a.organization_id AND e.event_key = a.event_key
+    UNION ALL
+    SELECT coalesce(settled.events, 0) || ' events are in files, ' || known.events || ' are known'
+    FROM settled, (SELECT count(*) AS events FROM archived_events) AS known
+    WHERE known.events <> coalesce(settled.events, 0)
     """,
 )
 _by_query(

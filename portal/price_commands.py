@@ -13,8 +13,8 @@ from rich.text import Text
 
 from portal.core.errors import InvalidInput
 from portal.core.estimating import estimate
+from portal.infra.json_text import MalformedBody, read_json
 from portal.infra.yaml_text import read_yaml
-from portal.usage.events import MalformedBody, read_json
 
 WIDE = 180
 console = Console()

@@ -25,10 +25,13 @@ from portal.core.keys import DEFAULT_SOURCE
 from portal.core.money import to_major
 from portal.focus_comparison import Compared, compare
 from portal.infra import clock
+from portal.infra.db import transaction
 from portal.infra.formats import moment
 from portal.infra.yaml_text import read_yaml
 from portal.operator import as_operator
+from portal.organizations.queries import ids_by_slug, list_organizations
 from portal.usage.events import FUTURE_ALLOWED
+from portal.usage.heard import LOOKED_AROUND, heard_sources
 from portal.usage.ingesting import Outcome
 from portal.usage.sources.event_files import EventFile
 from portal.usage.sources.files import FileUnusable, SourceFile
@@ -67,6 +70,11 @@ usage_group.add_command(pull_group)
     f" {DEFAULT_SOURCE}]",
 )
 @click.option("--dry-run", is_flag=True, help="Read and check everything, say what would happen, store nothing.")
+@click.option(
+    "--refuse-unknown",
+    is_flag=True,
+    help="csv, jsonl: reject rows of meters that do not exist instead of keeping them.",
+)
 @click.option("--rejects", help="Where to put rejected rows. [FILE.rejects.csv, FILE.rejects.jsonl]")
 @click.option("--special", help="focus: where to name rows that are treated specially. [FILE.special.csv]")
 @click.option("--comparison", help="focus: where to write the whole comparison with the drafts.")
@@ -77,6 +85,7 @@ def import_usage(
     mapping_file: BinaryIO | None,
     source: str | None,
     dry_run: bool,
+    refuse_unknown: bool,
     rejects: str | None,
     special: str | None,
     comparison: str | None,
@@ -85,7 +94,8 @@ def import_usage(
 
     csv and jsonl: id, organization, meter, quantity, time, source and correction are fields, all else is a property;
     or as the mapping file says (docs/usage_sources.md). An interrupted import goes on where it was. Rejected rows
-    stand, with the reason, in a file that can be mended and imported in the same way.
+    stand, with the reason, in a file that can be mended and imported in the same way. Events of a meter that does not
+    exist are kept and wait for it (flask usage waiting).
     focus: a cloud bill; its accounts, SKUs and list prices become organizations, meters and prices.
     Exits with 1 if any row was rejected, with 2 if the file cannot be used.
     """
@@ -97,20 +107,19 @@ def import_usage(
     rejects = rejects or _beside(read, "rejects", JSONL if kind == JSONL else CSV)
     special = special or _beside(read, "special", CSV)
     _check_places(file, [rejects, special, comparison] if kind == FOCUS else [rejects])
-    refused = {FOCUS: RowLog, CSV: CsvRejects, JSONL: JsonRejects}[kind](rejects, "field")
+    refused: JsonRejects | CsvRejects = (JsonRejects if kind == JSONL else CsvRejects)(rejects, "field")
     try:
         with refused:
-            if kind == FOCUS:
+            if kind == FOCUS and isinstance(refused, CsvRejects):
                 with RowLog(special, "treated as") as specials:
                     _import_focus(read, source or FOCUS, dry_run, refused, specials, comparison)
             else:
-                _import_events(EventFile(read, mapping, source, refused), dry_run)
+                _import_events(EventFile(read, mapping, source, refused, refuse_unknown=refuse_unknown), dry_run)
     except FileUnusable as error:
         raise click.UsageError(error.sentence) from error
     if refused.total:
         _name("Rejected", refused)
-        mend = "repair them and import the file again" if kind == FOCUS else "mend them there and import that file"
-        console.print(f"{refused.total:,} rows were rejected; {mend}.", soft_wrap=True)
+        console.print(f"{refused.total:,} rows were rejected; mend them there and import that file.", soft_wrap=True)
         sys.exit(1)
 
 
@@ -154,6 +163,7 @@ def _import_events(file: EventFile, dry_run: bool) -> None:
         _say_tally(tally)
         there = f", {counts[Outcome.DUPLICATE]:,} are there already" if counts[Outcome.DUPLICATE] else ""
         console.print(f"{counts[Outcome.ACCEPTED]:,} events can be stored{there}. Nothing was.")
+        _say_waiting(counts, "Would wait")
         return
     done = file.done()
     if done.events:
@@ -161,6 +171,12 @@ def _import_events(file: EventFile, dry_run: bool) -> None:
     with _progress(file.read, "Storing", done.place.number) as reached:
         counts = file.store(done, reached)
     console.print(_said("events", counts + Counter({Outcome.DUPLICATE: done.events})))
+    _say_waiting(counts, "Waiting")
+
+
+def _say_waiting(counts: Counter[Outcome], how: str) -> None:
+    if counts[Outcome.WAITING]:
+        console.print(f"{how} for meters that do not exist: {counts[Outcome.WAITING]:,} more (flask usage waiting).")
 
 
 def _say_tally(tally: Tally) -> None:
@@ -174,7 +190,15 @@ def _say_tally(tally: Tally) -> None:
     days = Table("Day", Column("Events", justify="right"))
     for day, events in sorted(tally.days.items())[:MOST_COUNTED]:
         days.add_row(day.isoformat(), f"{events:,}")
-    for table, counted in ((meters, tally.meters), (organizations, tally.organizations), (days, tally.days)):
+    waiting = Table("Meter that does not exist", Column("Events", justify="right"))
+    for code, count in tally.waiting.most_common(MOST_COUNTED):
+        waiting.add_row(Text(code), f"{count:,}")
+    for table, counted in (
+        (meters, tally.meters),
+        (organizations, tally.organizations),
+        (days, tally.days),
+        (waiting, tally.waiting),
+    ):
         if counted:
             _wide().print(table)
         if len(counted) > table.row_count:
@@ -182,7 +206,7 @@ def _say_tally(tally: Tally) -> None:
 
 
 def _import_focus(
-    read: SourceFile, source: str, dry_run: bool, refused: RowLog, specials: RowLog, comparison: str | None
+    read: SourceFile, source: str, dry_run: bool, refused: CsvRejects, specials: RowLog, comparison: str | None
 ) -> None:
     now = clock.now()
     latest = now + FUTURE_ALLOWED
@@ -200,7 +224,7 @@ def _import_focus(
 
 
 def _store_focus(
-    read: SourceFile, found: Survey, source: str, now: datetime, latest: datetime, refused: RowLog
+    read: SourceFile, found: Survey, source: str, now: datetime, latest: datetime, refused: CsvRejects
 ) -> list[Compared]:
     with console.status("Organizations, meters, prices and drafts"):
         groundwork = focus_import.lay_groundwork(found)
@@ -390,6 +414,40 @@ def list_pulls() -> None:
             Text(state.last_note or ""),
         )
     _wide().print(table if states else "Nothing has been pulled yet.")
+
+
+@usage_group.command("sources")
+@click.option("--organization", "slug", help="One organization's (slug or id). [all]")
+@as_operator
+def list_sources(slug: str | None) -> None:
+    """Up to when usage of each source is complete, and the gaps of the last 31 days."""
+    now = clock.now()
+    with transaction():
+        if slug is None:
+            named = {each.slug: each.id for each in list_organizations(limit=None)}
+        else:
+            named = ids_by_slug({slug})
+            if slug not in named:
+                raise click.UsageError(f"There is no active organization {slug}.")
+            named = {slug: named[slug]}
+        heard = [
+            (name, each)
+            for name, organization_id in named.items()
+            for each in heard_sources(organization_id, now - LOOKED_AROUND, now)
+        ]
+    events = Column("Events", justify="right")
+    table = Table("Organization", "Source", "Complete up to", "Last heard of", events, "Gaps")
+    for name, each in heard:
+        gaps = "\n".join(f"{moment(gap.start)} to {moment(gap.end)}" for gap in each.gaps)
+        table.add_row(
+            Text(name),
+            Text(each.source),
+            moment(each.complete_up_to),
+            moment(each.heard_at),
+            f"{each.events:,}",
+            Text(gaps, style="yellow"),
+        )
+    _wide().print(table if heard else "No source has been heard of yet.")
 
 
 def _pull_file(path: str | None) -> PullFile:

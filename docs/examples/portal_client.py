@@ -6,10 +6,11 @@
         print(rejection)
 
 Exactly once: an event gets its id (UUIDv7) when it is added and keeps it, so what may or may not have arrived is
-simply sent again. An event leaves the client only when the portal has answered for it: stored, there already, or
-rejected with a reason. If the portal stays away, `flush` raises PortalUnreachable; what it has not answered for is
-still in `pending`, and rejections of batches before that come with the next flush. Events live in memory: a process
-that may be killed adds them from its own records, under ids of its own.
+simply sent again. An event leaves the client only when the portal has answered for it: stored, there already, kept
+for a meter that does not exist yet, or rejected with a reason. If the portal stays away, `flush` raises
+PortalUnreachable; what it has not answered for is still in `pending`, and rejections of batches before that come with
+the next flush. Events live in memory: a process that may be killed adds them from its own records, under ids of its
+own.
 """
 
 import gzip
@@ -37,10 +38,10 @@ class PortalUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Rejection:
-    """An event that the portal does not take, and why."""
+    """An event that the portal does not count, and why."""
 
     event: Mapping[str, Any]
-    status: str  # rejected, or conflict: another event has this id already
+    status: str  # rejected; conflict: another event has this id already; waiting: kept until there is such a meter
     message: str
     field: str | None = None
 
@@ -82,7 +83,7 @@ class PortalClient:
         return str(event["id"])
 
     def flush(self) -> list[Rejection]:
-        """Send all pending events and return those that were rejected. Raises PortalUnreachable."""
+        """Send all pending events and return those that do not count. Raises PortalUnreachable."""
         while self.pending:
             batch, body = self._next_batch()
             answer = self._send(body)

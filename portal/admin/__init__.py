@@ -11,6 +11,7 @@ from portal.admin import (
     agreement_changes,
     catalog,
     catalog_changes,
+    costs,
     finalizing,
     invoices,
     items,
@@ -18,12 +19,13 @@ from portal.admin import (
     sync,
     today,
     voiding,
+    waiting,
 )
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(today.bp, organizations.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
-        *(invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp),
+        *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
+        *(invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp, waiting.bp),
     )

@@ -14,6 +14,7 @@ from portal.invoicing.queries import (
     drafts_in_review,
     invoices_needing_attention,
 )
+from portal.usage.waiting_queries import count_waiting
 
 SHOWN = 10
 bp = staff_blueprint("admin")
@@ -34,6 +35,7 @@ def today() -> str:
         attention=attention[:SHOWN],
         attention_count=len(attention),
         dead_count=count_dead_jobs(),
+        waiting_count=count_waiting(),
         states=list(InvoiceState),
         months=[(each, [counts.get((each.first_day, state), 0) for state in InvoiceState]) for each in months],
     )

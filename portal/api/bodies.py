@@ -12,8 +12,9 @@ from flask import g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from portal.core.errors import InvalidInput
+from portal.infra.json_text import MalformedBody, read_documents
 from portal.usage.batches import Unreadable, id_of
-from portal.usage.events import MalformedBody, read_documents, text_of
+from portal.usage.events import text_of
 
 MOST_EVENTS = 5_000
 LARGEST_BODY_BYTES = 5 * 1024 * 1024

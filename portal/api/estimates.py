@@ -17,11 +17,12 @@ from portal.core.estimating import estimate
 from portal.core.pricing import terms_to_json
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as
+from portal.infra.json_text import read_json
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.models import Organization
 from portal.organizations.queries import ids_by_slug, organization_by_id
-from portal.usage.events import read_json, storable
+from portal.usage.events import storable
 
 LARGEST_BODY_BYTES = 256 * 1024
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

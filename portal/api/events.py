@@ -31,7 +31,7 @@ csrf.exempt(bp)
 def post_events() -> tuple[Response, int]:
     """Store a batch of events and say, item by item, what became of each.
 
-    200 if any was accepted or is a duplicate, 422 if none: good items are kept, whatever stands beside them.
+    200 if any was accepted, is a duplicate or waits, 422 if none: good items are kept, whatever stands beside them.
     Idempotent: send a batch again whenever the answer did not arrive.
     """
     holder: KeyHolder = g.key_holder
@@ -47,7 +47,8 @@ def post_events() -> tuple[Response, int]:
 
 
 def _status_of(stored: Stored) -> int:
-    return 200 if stored.counts["accepted"] + stored.counts["duplicate"] else 422
+    counts = stored.counts
+    return 200 if counts["accepted"] + counts["duplicate"] + counts["waiting"] else 422
 
 
 def _log(stored: Stored) -> None:

@@ -20,6 +20,7 @@ from portal.invoicing.reductions import coupons_of, prepaid, promotional, tax_te
 from portal.invoicing.usage_lines import usage_lines
 from portal.organizations.models import Organization
 from portal.usage.queries import SeriesQuantity, usage_by_series
+from portal.usage.waiting_queries import waiting_sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class Draft:
     unpriced: tuple[SeriesQuantity, ...]
     unpriced_plans: tuple[str, ...]
     waits_for: tuple[Month, ...]
+    waiting_usage: tuple[str, ...]
     fingerprint: str
 
     @property
     def blockers(self) -> tuple[str, ...]:
         """Why the draft cannot be finalized as it stands, in sentences; empty if it can."""
-        sentences = []
+        sentences = list(self.waiting_usage)
         if self.unpriced:
             meters = ", ".join(sorted({series.meter_name for series in self.unpriced}))
             sentences.append(f"Some usage has no price: {meters}.")
@@ -90,6 +92,7 @@ def draft_of(
         unpriced=tuple(unpriced),
         unpriced_plans=fees.unpriced,
         waits_for=fees.waits_for,
+        waiting_usage=tuple(waiting_sentences(organization.id, month)),
         fingerprint=statement.fingerprint(),
     )
 

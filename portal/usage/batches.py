@@ -8,13 +8,15 @@ from typing import Any
 from portal.core.errors import InvalidInput
 from portal.infra.db import transaction
 from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import REASONS, Outcome, ingest
+from portal.usage.ingesting import REASONS, Outcome
 from portal.usage.known import known_meters, known_organizations
+from portal.usage.unknown import UnknownMeter, WaitingEvent
+from portal.usage.waiting import store_usage
 
 REJECTED = "rejected"
 # An outcome that an answer has no word of its own for.
 _STATUS = {Outcome.NO_ORIGINAL: REJECTED, Outcome.CORRECTED_BEFORE: str(Outcome.CONFLICT)}
-STATUSES = ("accepted", "duplicate", "conflict", REJECTED)
+STATUSES = ("accepted", "duplicate", "conflict", str(Outcome.WAITING), REJECTED)
 _SHOWN_CHARACTERS = 255
 
 
@@ -47,19 +49,25 @@ def store_documents(
     )
     results: list[dict[str, Any]] = []
     records: list[UsageRecord] = []
+    unknown: list[WaitingEvent] = []
     for index, item in enumerate(items):
         try:
             if isinstance(item, Unreadable):
                 raise item.error
             record = reader.read(item)
+        except UnknownMeter as error:
+            unknown.append(error.event)
+            results.append({"index": index, "id": error.event.document["id"], "status": str(Outcome.WAITING)})
         except InvalidInput as error:
             results.append(_rejection(index, item, error))
         else:
             records.append(record)
             results.append({"index": index, "id": record.event_id})
     with transaction():
-        outcomes = ingest(records, now=now)
+        outcomes, kept = store_usage(records, unknown, now=now)
         stored = _stored(items, results, outcomes)
+        if unknown:
+            _answer_for_unknown(stored, unknown, kept)
         and_then(stored)
     return stored
 
@@ -76,6 +84,22 @@ def _stored(items: Sequence[Any], results: list[dict[str, Any]], outcomes: Seque
         if outcome in REASONS:
             result["message"] = REASONS[outcome]
     return Stored(counts, results)
+
+
+def _answer_for_unknown(stored: Stored, unknown: Sequence[WaitingEvent], outcomes: Sequence[Outcome]) -> None:
+    """Give items whose meter does not exist their outcomes, in their order; they are counted as rejected so far."""
+    results = [result for result in stored.results if result["status"] == Outcome.WAITING]
+    for result, event, outcome in zip(results, unknown, outcomes, strict=True):
+        stored.counts[REJECTED] -= 1
+        stored.counts[outcome] += 1
+        result["status"] = str(outcome)
+        if outcome is Outcome.WAITING:
+            result["field"] = "meter"
+            result["message"] = (
+                f"There is no meter “{event.meter}” yet. The event is kept, and counts as soon as there is one."
+            )
+        elif outcome in REASONS:
+            result["message"] = REASONS[outcome]
 
 
 def id_of(document: Any) -> str | None:

@@ -4,7 +4,7 @@ Nothing is changed or deleted. The original stays, and so does what it added on 
 correction takes that away again on the day of its own, so every earlier state of knowledge can still be told.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
 import msgspec
@@ -31,13 +31,18 @@ _STORED = text("""
 """)
 
 
+def lock_corrections(organization_ids: Collection[int]) -> None:
+    """Hold the corrections of these organizations until the transaction ends; to be taken before any row."""
+    db.session.execute(_LOCK, {"organizations": sorted(organization_ids)})
+
+
 def originals_of(records: Sequence[UsageRecord]) -> dict[Key, UsageRecord]:
     """The events that these records correct, by their keys, as they are stored or stand in the same batch.
 
     Whoever corrects usage of the same organizations afterwards waits until this transaction ends.
     """
     named = {(each.organization_id, each.corrects) for each in records if each.corrects is not None}
-    db.session.execute(_LOCK, {"organizations": sorted({organization_id for organization_id, _ in named})})
+    lock_corrections({organization_id for organization_id, _ in named})
     # Whether a correction beside it is stored is not known yet.
     beside = {(each.organization_id, each.event_key): each for each in reversed(records) if each.corrects is None}
     return {key: beside[key] for key in named & beside.keys()} | _stored(sorted(named))

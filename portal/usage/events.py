@@ -1,6 +1,5 @@
 """Reading usage events that somebody sent: strict types, and a sentence that names the item and the field."""
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,9 +10,10 @@ import msgspec
 
 from portal.catalog.models import Meter
 from portal.core.errors import InvalidInput
-from portal.core.exact import ZERO
+from portal.core.exact import ZERO, plain
 from portal.core.keys import DEFAULT_SOURCE, event_key, series_key, subject_key
 from portal.core.quantities import Aggregation
+from portal.usage.unknown import UnknownMeter, WaitingEvent
 
 FIELDS = {
     *("id", "organization", "meter", "quantity", "time", "source", "properties", "correction", "amends", "cancels")
@@ -89,7 +89,10 @@ class Reader:
         self._labels: dict[tuple[str, *tuple[tuple[str, str], ...]], _Labels] = {}
 
     def read(self, document: Any) -> UsageRecord:
-        """One event document as a record. Raises InvalidInput with the field that does not fit."""
+        """One event document as a record. Raises InvalidInput with the field that does not fit.
+
+        Raises UnknownMeter, with the event to keep, if it is only the meter that there is not.
+        """
         if not isinstance(document, dict):
             raise InvalidInput("An event is a JSON object.")
         if not FIELDS.issuperset(document):
@@ -101,16 +104,13 @@ class Reader:
         source = text_of(document, "source") if "source" in document else DEFAULT_SOURCE
         if "cancels" in document:
             return self._cancellation(document, event_id, source)
-        code = document.get("meter")
-        meter = self._meters.get(code) if isinstance(code, str) else None
-        if meter is None:
-            code = text_of(document, "meter")
-            raise InvalidInput(
-                f"There is no meter “{code}”. GET /api/v1/meters lists those that there are.", field="meter"
-            )
         correction = document.get("correction", False)
         if not isinstance(correction, bool):
             raise InvalidInput("correction is true or false.", field="correction")
+        code = document.get("meter")
+        meter = self._meters.get(code) if isinstance(code, str) else None
+        if meter is None:
+            raise UnknownMeter(self._waiting(document, event_id, source, correction))
         labels = self._labels_of(meter, document.get("properties"))
         aggregation = labels.aggregation
         quantity = quantity_of(
@@ -135,6 +135,21 @@ class Reader:
             subject=labels.subject,
             corrects=_key_of(text_of(document, "amends"), source) if "amends" in document else None,
         )
+
+    def _waiting(self, document: Mapping[str, Any], event_id: str, source: str, correction: bool) -> WaitingEvent:
+        """An event whose meter is not known, with all checks but those that need the meter."""
+        sent: dict[str, Any] = {"id": event_id, "source": source, "meter": text_of(document, "meter")}
+        if "quantity" in document:
+            sent["quantity"] = plain(quantity_of(document["quantity"], negative_allowed=correction))
+        moment = self._moment(document.get("time"))
+        sent["time"] = moment.isoformat()
+        if properties := _properties(document.get("properties")):
+            sent["properties"] = properties
+        if correction:
+            sent["correction"] = True
+        if "amends" in document:
+            sent["amends"] = text_of(document, "amends")
+        return WaitingEvent(self._organization_of(document), _key_of(event_id, source), moment, sent)
 
     def _cancellation(self, document: Mapping[str, Any], event_id: str, source: str) -> UsageRecord:
         """Only the original is named; what it was is filled in when the cancellation is stored."""
@@ -302,56 +317,3 @@ def _properties(value: Any) -> dict[str, str]:
             raise InvalidInput("A property's name is text of 1 to 255 characters.", field="properties")
         text_of(value, name)
     return value
-
-
-class MalformedBody(InvalidInput):
-    """The body as a whole cannot be read, so nothing of it was looked at."""
-
-    code, status = "malformed_body", 400
-
-
-class DuplicateName(ValueError):
-    """The same name twice in one JSON object: readers disagree about which one counts, so neither does."""
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise DuplicateName("An object of the body has the same name twice.")
-    return document
-
-
-_DECODER = msgspec.json.Decoder(float_hook=Decimal)
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
-
-
-def read_documents(body: bytes) -> Any:
-    """What `read_json` reads, with the same refusals and at a third of its price; but a whole number is an int.
-
-    The fast decoder lets the last of two equal names win, so what it has read is counted: in a body without
-    backslashes every quotation mark begins or ends a text, and a text that was lost is missing when written again.
-    """
-    if b"\\" not in body:
-        try:
-            documents = _DECODER.decode(body)
-            if _ENCODER.encode(documents).count(b'"') == body.count(b'"'):
-                return documents
-        except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
-            pass  # read_json knows the sentence
-    return read_json(body)
-
-
-def read_json(body: bytes) -> Any:
-    """Parse a body strictly: UTF-8, exact numbers, no name twice, no NaN. Raises MalformedBody."""
-    try:
-        return json.loads(
-            body.decode("utf-8"),
-            parse_float=Decimal,
-            parse_int=Decimal,
-            parse_constant=Decimal,
-            object_pairs_hook=_no_duplicates,
-        )
-    except DuplicateName as error:
-        raise MalformedBody(str(error)) from None
-    except (ValueError, RecursionError, InvalidOperation):
-        raise MalformedBody("The body is not valid JSON in UTF-8.") from None

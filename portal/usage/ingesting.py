@@ -7,6 +7,9 @@ other and never deadlock.
 A batch is first taken for new: its events are inserted as they are, which costs PostgreSQL a third less than asking for
 every row whether it is there. Where one is, the batch is inserted again, without those that are there, and so are the
 next batches: whoever sends something twice is likely to do so again.
+
+While there are archives (usage.archived), events that are in one of them are left out first. A process that does not
+know of any inserts nothing if there are; that costs the statement one look at a table without rows.
 """
 
 from collections import Counter
@@ -24,12 +27,14 @@ from sqlalchemy.exc import DBAPIError
 from portal.core.exact import ZERO, exactly, plain
 from portal.core.keys import canonical_json
 from portal.infra.db import db
+from portal.usage.archived import Kept, archived_among, correctable, discover_archives, fingerprint, knows_of_archives
 from portal.usage.correcting import completed, originals_of, without_rivals
 from portal.usage.deriving import derive
 from portal.usage.events import UsageRecord
 from portal.usage.lateness import mark_late
 from portal.usage.series import store_series
 from portal.usage.touched import RollupKey
+from portal.usage.unfolded import note_batch
 from portal.usage.writing import Key, array, array_of_texts, quoted
 
 
@@ -41,6 +46,10 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
     NO_ORIGINAL = "no original"
     CORRECTED_BEFORE = "corrected before"
+    # Its original is archived; an answer says that it was rejected, and why.
+    ARCHIVED = "rejected"
+    # Not of ingest(): kept for a meter that does not exist (usage.waiting).
+    WAITING = "waiting"
 
 
 # Why an event of a batch does not count, where it is not for its own content.
@@ -48,6 +57,9 @@ REASONS = {
     Outcome.CONFLICT: "An event with this id and other content is already stored; the first one stays.",
     Outcome.NO_ORIGINAL: "There is no event with the id that this one corrects, from this source; send that first.",
     Outcome.CORRECTED_BEFORE: "The event that this one corrects was amended or cancelled before; correct that one.",
+    Outcome.ARCHIVED: (
+        "That event, or its month, is archived; restore its month first or send a correction with a negative quantity."
+    ),
 }
 
 # In a smaller batch the savepoint costs more than it saves.
@@ -65,6 +77,7 @@ _INSERT = """
                 CAST(%(properties)s AS jsonb[]), CAST(%(corrects)s AS uuid[]), CAST(%(counts)s AS boolean[]))
          AS sent(organization_id, event_key, meter_id, series_id, occurred_at, correction, quantity, event_id, source,
                  properties, corrects, counts)
+    WHERE CAST(%(heeds_archives)s AS boolean) OR NOT EXISTS (SELECT FROM usage_archives)
 """
 _INSERT_NEW = f"{_INSERT} ON CONFLICT DO NOTHING RETURNING organization_id, event_key"
 # A series is written with its first rollup of a day: a rollup that was there before had its series written with it.
@@ -98,13 +111,23 @@ def ingest(records: Sequence[UsageRecord], *, now: datetime) -> list[Outcome]:
     """
     if not records:
         return []
-    complete: Sequence[UsageRecord | None] = records
-    candidates: Iterable[UsageRecord] = records
-    originals: Mapping[Key, UsageRecord] = {}
-    if any(each.corrects is not None for each in records):
-        originals = originals_of(records)
-        complete = [completed(each, originals) for each in records]
-        candidates = without_rivals(complete)
+    if all(each.corrects is None for each in records):
+        return _store(records, records, {}, now)
+    originals = originals_of(records)
+    left = correctable(originals)
+    complete = [completed(each, left) for each in records]
+    outcomes = _store(complete, without_rivals(complete), left, now)
+    if Outcome.NO_ORIGINAL in outcomes:
+        return _told_of_archived(records, outcomes, originals.keys() - left.keys())
+    return outcomes
+
+
+def _store(
+    records: Sequence[UsageRecord | None],
+    candidates: Iterable[UsageRecord],
+    originals: Mapping[Key, UsageRecord],
+    now: datetime,
+) -> list[Outcome]:
     first: dict[Key, UsageRecord] = {}
     for record in candidates:
         first.setdefault((record.organization_id, record.event_key), record)
@@ -112,11 +135,11 @@ def ingest(records: Sequence[UsageRecord], *, now: datetime) -> list[Outcome]:
         return [Outcome.NO_ORIGINAL] * len(records)
     ordered = [first[key] for key in sorted(first)]
     mark_late(chain(map(_when, ordered), map(_when, originals.values())), now=now)
-    fresh = _insert(ordered, now)
+    fresh, archived = _insert_unless_archived(ordered, now)
     _fold(ordered if fresh is None else [each for each in ordered if _key(each) in fresh], originals, now)
     if fresh is None and len(first) == len(records):
         return [Outcome.ACCEPTED] * len(records)
-    return _outcomes(complete, first, first.keys() if fresh is None else fresh)
+    return _outcomes(records, first, first.keys() if fresh is None else fresh, archived)
 
 
 _key = attrgetter("organization_id", "event_key")
@@ -124,7 +147,10 @@ _when = attrgetter("organization_id", "occurred_at", "aggregation")
 
 
 def _outcomes(
-    records: Sequence[UsageRecord | None], first: Mapping[Key, UsageRecord], fresh: Collection[Key]
+    records: Sequence[UsageRecord | None],
+    first: Mapping[Key, UsageRecord],
+    fresh: Collection[Key],
+    archived: Mapping[Key, Kept],
 ) -> list[Outcome]:
     stored = _existing([record for record in records if record is not None and _key(record) not in fresh])
     seen: Counter[Key] = Counter()
@@ -137,6 +163,9 @@ def _outcomes(
         seen[key] += 1
         if key in fresh and seen[key] == 1:
             outcomes.append(Outcome.ACCEPTED)
+        elif key in archived:
+            is_same = fingerprint(*_content(record)) == archived[key].content
+            outcomes.append(Outcome.DUPLICATE if is_same else Outcome.CONFLICT)
         elif key not in fresh and key not in stored:
             outcomes.append(Outcome.CORRECTED_BEFORE)
         elif _content(record) == (stored[key] if key in stored else _content(first[key])):
@@ -146,20 +175,71 @@ def _outcomes(
     return outcomes
 
 
+def _told_of_archived(
+    records: Sequence[UsageRecord], outcomes: Sequence[Outcome], held_back: Collection[Key]
+) -> list[Outcome]:
+    """The outcomes, with those of corrections whose original is archived: they were sent before, or are refused.
+
+    `held_back` are the originals that are stored and cannot be corrected (`correctable`).
+    """
+    missing = [
+        record
+        for record, outcome in zip(records, outcomes, strict=True)
+        if outcome is Outcome.NO_ORIGINAL and record.corrects != record.event_key
+    ]
+    named = {(each.organization_id, each.corrects) for each in missing if each.corrects is not None}
+    archived = archived_among({*map(_key, missing), *named})
+    sent = {key: fingerprint(*content) for key, content in _existing(missing).items()}
+    sent |= {key: kept.content for key, kept in archived.items()}
+    refusing = {*held_back} | {key for key, kept in archived.items() if kept.counts}
+    told = []
+    for record, outcome in zip(records, outcomes, strict=True):
+        if outcome is Outcome.NO_ORIGINAL and _key(record) in sent:
+            is_same = fingerprint(*_content(record)) == sent[_key(record)]
+            outcome = Outcome.DUPLICATE if is_same else Outcome.CONFLICT
+        elif outcome is Outcome.NO_ORIGINAL and (record.organization_id, record.corrects) in refusing:
+            outcome = Outcome.ARCHIVED
+        told.append(outcome)
+    return told
+
+
+def _insert_unless_archived(
+    records: Sequence[UsageRecord], now: datetime
+) -> tuple[Collection[Key] | None, Mapping[Key, Kept]]:
+    """Insert events, sorted by key, that are not archived; returns the keys of those that were new, None if all were.
+
+    And what is known of those that are archived.
+    """
+    if not knows_of_archives():
+        fresh = _insert(records, now, heeds_archives=False)
+        if fresh is None or fresh or not discover_archives():
+            return fresh, {}
+    archived = archived_among(map(_key, records))
+    if not archived:
+        return _insert(records, now, heeds_archives=True), {}
+    left = [each for each in records if _key(each) not in archived]
+    fresh = _insert(left, now, heeds_archives=True) if left else set()
+    return set(map(_key, left)) if fresh is None else fresh, archived
+
+
 class _Caution:
     """For how many more batches this process expects events that are there already."""
 
     batches = 0
 
 
-def _insert(records: Sequence[UsageRecord], now: datetime) -> set[Key] | None:
-    """Insert events, sorted by key. Returns the keys of those that were new; None if all were."""
-    connection, values = db.session.connection(), _event_values(records, now)
+def _insert(records: Sequence[UsageRecord], now: datetime, *, heeds_archives: bool) -> set[Key] | None:
+    """Insert events, sorted by key. Returns the keys of those that were new; None if all were.
+
+    Inserts nothing if there are archives, unless they are heeded.
+    """
+    connection = db.session.connection()
+    values = {**_event_values(records, now), "heeds_archives": heeds_archives}
     if len(records) >= FEWEST_TAKEN_FOR_NEW and not _Caution.batches:
         try:
             with connection.begin_nested():
-                connection.exec_driver_sql(_INSERT, values)
-                return None
+                inserted = connection.exec_driver_sql(_INSERT, values).rowcount
+                return None if inserted else set()
         except DBAPIError as error:
             if not _is_duplicate(error):
                 raise
@@ -205,6 +285,7 @@ def _fold(records: Sequence[UsageRecord], originals: Mapping[Key, UsageRecord], 
     if new:
         known = {(each.organization_id, each.series_id): each for _, _, each in sums}
         store_series([known[key] for key in new])
+    note_batch(records, corrected, now=now)
 
 
 Rollups = dict[RollupKey, tuple[Decimal, int, UsageRecord]]

@@ -42,19 +42,20 @@ class Source:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-# Of a level, level × seconds in its meter's unit: rounded once, where it is read.
-_IN_UNITS = """
+# Of a level, level × seconds in its meter's unit, in a month of so many days: rounded once, where it is read.
+IN_UNITS = """
     CASE meters.per
         WHEN 'hour' THEN round({quantity} / 3600, 12)
         WHEN 'day' THEN round({quantity} / 86400, 12)
-        WHEN 'month' THEN round({quantity} / (86400 * (CAST(:last AS date) - CAST(:first AS date) + 1)), 12)
+        WHEN 'month' THEN round({quantity} / (86400 * {days}), 12)
         ELSE {quantity}
     END
 """
+_USED = IN_UNITS.format(quantity="used.quantity", days="(CAST(:last AS date) - CAST(:first AS date) + 1)")
 _BY_SERIES = f"""
     SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name, meters.aggregation,
            products.name AS product, meters.unit, usage_series.dimensions, used.segment_start,
-           {_IN_UNITS.format(quantity="used.quantity")} AS quantity, used.events
+           {_USED} AS quantity, used.events
     FROM (
         SELECT series_id, meter_id,
                (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
@@ -101,10 +102,14 @@ def late_months(organization_id: int) -> list[Month]:
 
 def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:
     """When usage of a month was last heard of; None if it has none yet."""
+    return usage_heard_of_at(organization_id, month.first_day, month.last_day)
+
+
+def usage_heard_of_at(organization_id: int, first: date, last: date) -> datetime | None:
+    """When usage of these days was last heard of; None if they have none yet."""
     return db.session.scalar(
         select(func.max(UsageDaily.updated_at)).where(
-            UsageDaily.organization_id == organization_id,
-            UsageDaily.day.between(month.first_day, month.last_day),
+            UsageDaily.organization_id == organization_id, UsageDaily.day.between(first, last)
         )
     )
 
@@ -115,7 +120,7 @@ def meters_used_since(day: date) -> set[int]:
 
 
 _BY_GROUP_AND_DAY = text(f"""
-    SELECT wanted.key, used.day, sum({_IN_UNITS.format(quantity="used.quantity")}) AS quantity
+    SELECT wanted.key, used.day, sum({_USED}) AS quantity
     FROM unnest(CAST(:keys AS integer[]), CAST(:series AS bigint[]), CAST(:firsts AS date[]), CAST(:lasts AS date[]))
          AS wanted(key, series_id, first_day, last_day)
     JOIN usage_daily AS used

@@ -12,10 +12,13 @@ from portal.core.exact import ZERO, exactly
 from portal.core.periods import Month, midnight
 from portal.core.quantities import Aggregation, Reading, aggregate, time_weighted
 from portal.infra.db import db
+from portal.usage.archived import ARCHIVED_MONTHS
 from portal.usage.touched import COUNTING
 
 _READ_AT_ONCE = 10_000
-# What an event adds to the day of its use, on the day on which it was heard of, and what a correction takes out there.
+_MONTH = "CAST(date_trunc('month', {} AT TIME ZONE 'UTC') AS date)"
+# What an event adds to the day of its use, on the day on which it was heard of, and what a correction takes out there;
+# events that are archived have left behind what they added.
 _DAYS = text("""
     WITH counted AS (
         SELECT e.organization_id, e.meter_id, e.series_id, CAST(e.occurred_at AT TIME ZONE 'UTC' AS date) AS day,
@@ -27,6 +30,8 @@ _DAYS = text("""
                CAST(c.recorded_at AT TIME ZONE 'UTC' AS date), -e.quantity, -1
         FROM usage_events AS e
         JOIN usage_events AS c ON c.organization_id = e.organization_id AND c.corrects = e.event_key
+        UNION ALL
+        SELECT organization_id, meter_id, series_id, day, recorded_day, quantity, events FROM archived_daily
     ), recounted AS (
         SELECT organization_id, day, series_id, recorded_day, sum(events) AS events,
                CASE aggregation WHEN 'sum' THEN sum(quantity) WHEN 'count' THEN sum(events) END AS quantity
@@ -43,18 +48,25 @@ _DAYS = text("""
        OR coalesce(recounted.quantity, 0) <> coalesce(rolled_up.quantity, 0)
     LIMIT :most
 """)
+# The changes of a level are all remembered, and the level of an archived month holds on in the next.
 _READINGS = text(f"""
+    WITH archived AS ({ARCHIVED_MONTHS})
     SELECT e.organization_id, e.series_id, m.aggregation, e.occurred_at, e.event_key, e.quantity,
            e.properties ->> m.subject AS subject
     FROM usage_events AS e JOIN meters AS m ON m.id = e.meter_id
-    WHERE m.aggregation NOT IN ('sum', 'count') AND {COUNTING}
-    ORDER BY e.organization_id, e.series_id, e.occurred_at, e.event_key
+    WHERE m.aggregation NOT IN ('sum', 'count') AND {COUNTING} AND {_MONTH.format("e.occurred_at")} <> ALL (
+        SELECT month FROM archived)
+    UNION ALL
+    SELECT organization_id, series_id, 'level', occurred_at, event_key, level, NULL
+    FROM usage_changes WHERE {_MONTH.format("occurred_at")} IN (SELECT month FROM archived)
+    ORDER BY organization_id, series_id, occurred_at, event_key
 """)
-_MONTHS = text("""
+_MONTHS = text(f"""
     SELECT daily.organization_id, daily.series_id, CAST(date_trunc('month', daily.day) AS date) AS month,
            sum(daily.quantity) AS quantity
     FROM usage_daily AS daily JOIN meters AS m ON m.id = daily.meter_id
-    WHERE m.aggregation NOT IN ('sum', 'count')
+    WHERE m.aggregation = 'level'
+       OR (m.aggregation NOT IN ('sum', 'count') AND date_trunc('month', daily.day) <> ALL ({ARCHIVED_MONTHS}))
     GROUP BY 1, 2, 3 HAVING sum(daily.quantity) <> 0
 """)
 _COUNTED_UNTIL = text("SELECT organization_id, series_id, counted_until FROM usage_levels")
@@ -64,7 +76,8 @@ Place = tuple[int, int, date]
 def recount_differences(limit: int = 20) -> list[tuple[int, date, int]]:
     """Rollups that are not what their events come to: (organization, day, series). Empty when all is well.
 
-    Of what adds up each day, also by the day on which it was heard of; of everything else each month (its first day).
+    Of what adds up each day, also by the day on which it was heard of; of everything else each month (its first day),
+    but a largest or latest value or a number of subjects only where the month is not archived.
     """
     found = [(row[0], row[1], row[2]) for row in db.session.execute(_DAYS, {"most": limit})]
     return found + _other_months()[: limit - len(found)]

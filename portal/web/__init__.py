@@ -6,6 +6,7 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
+from portal.web.costs import bp as costs
 from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
 from portal.web.invoices import bp as invoices
@@ -13,8 +14,9 @@ from portal.web.overview import bp as overview
 from portal.web.plans import bp as plans
 from portal.web.session import bp as session
 from portal.web.usage import bp as usage
+from portal.web.usage_events import bp as usage_events
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return (session, overview, usage, drafts, draft_changes, invoices, plans)
+    return (session, overview, usage, usage_events, drafts, draft_changes, invoices, costs, plans)

@@ -1,4 +1,4 @@
-"""The geometry of charts: stacked bars per day on a zero baseline, ready to be drawn as SVG by a template."""
+"""The geometry of charts: stacked bars in time on a zero baseline, ready to be drawn as SVG by a template."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One day of the table below a chart."""
+    """One day, hour or month of the table below a chart."""
 
-    day: date
+    name: str
     values: tuple[str, ...]
 
 
@@ -50,6 +50,7 @@ class Chart:
 
     title: str
     finding: str
+    head: str
     series: tuple[str, ...]
     bars: tuple[Bar, ...]
     grid: tuple[Mark, ...]
@@ -61,13 +62,64 @@ class Chart:
     left: int = LEFT
 
 
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """How the places of the time axis are written: beside a value, in the table, below the picture ("" for most).
+
+    `highest` begins the sentence about the highest place, `none` is a place that is none.
+    """
+
+    head: str
+    highest: str
+    none: str
+    short: Callable[[date], str]
+    name: Callable[[date], str]
+    tick: Callable[[date], str]
+
+
+DAYS = Axis(
+    "Day (UTC)",
+    "on",
+    "on any day",
+    lambda day: f"{day:%-d %b}",
+    lambda day: f"{day:%-d %b %Y}",
+    lambda day: str(day.day) if day.day % 7 == 1 else "",
+)
+# Hours are moments, and a moment is a date too.
+HOURS = Axis(
+    "Hour from (UTC)",
+    "in the hour from",
+    "in any hour",
+    lambda hour: f"{hour:%-d %b, %H:%M}",
+    lambda hour: f"{hour:%-d %b %Y, %H:%M}",
+    lambda hour: f"{hour:%H:%M}" if int(f"{hour:%H}") % 3 == 0 else "",
+)
+MONTHS = Axis(
+    "Month (UTC)",
+    "in",
+    "in any month",
+    lambda month: f"{month:%b %Y}",
+    lambda month: f"{month:%B %Y}",
+    lambda month: f"{month:%b}",
+)
 Values = Mapping[date, Decimal]
 
 
 def bars_per_day(
     title: str, days: Sequence[date], series: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]
 ) -> Chart:
-    """Stack the largest series of each day, the rest together as "Other"; `say` writes a value for people.
+    """Stack the largest series of each day; see `bars`."""
+    return bars(title, days, series, say, DAYS)
+
+
+def bars(
+    title: str,
+    days: Sequence[date],
+    series: Sequence[tuple[str, Values]],
+    say: Callable[[Decimal], str],
+    axis: Axis,
+) -> Chart:
+    """Stack the largest series of each place, the rest together as "Other"; `say` writes a value for people.
 
     Credits (values below zero) stand in the table and not in the picture, whose baseline is always zero.
     """
@@ -75,29 +127,32 @@ def bars_per_day(
     step = Decimal(WIDTH - LEFT) / len(days)
     top = _round_number(max(_heights(days, shown), default=Decimal(0)))
     scale = Decimal(HEIGHT - TOP - BOTTOM) / top
-    bars = []
+    drawn = []
     for index, day in enumerate(days):
         base = Decimal(HEIGHT - BOTTOM)
         for number, (name, values) in enumerate(shown, 1):
             height = max(values.get(day, Decimal(0)), Decimal(0)) * scale
             if height:
                 base -= height
-                says = f"{day:%-d %b}, {name}: {say(values[day])}"
-                bars.append(Bar(number, _tenths(LEFT + step * index + step / 10), _tenths(base), _tenths(height), says))
+                says = f"{axis.short(day)}, {name}: {say(values[day])}"
+                drawn.append(
+                    Bar(number, _tenths(LEFT + step * index + step / 10), _tenths(base), _tenths(height), says)
+                )
     levels = [top * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
         title=title,
-        finding=_finding(days, shown, say),
+        finding=_finding(days, shown, say, axis),
+        head=axis.head,
         series=tuple(name for name, _ in shown),
-        bars=tuple(bars),
+        bars=tuple(drawn),
         grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), _short(level)) for level in levels),
         ticks=tuple(
-            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), str(day.day))
+            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), axis.tick(day))
             for index, day in enumerate(days)
-            if day.day % 7 == 1
+            if axis.tick(day)
         ),
         rows=tuple(
-            Row(day, tuple(say(values.get(day, Decimal(0))) for _, values in shown))
+            Row(axis.name(day), tuple(say(values.get(day, Decimal(0))) for _, values in shown))
             for day in days
             if any(day in values for _, values in shown)
         ),
@@ -130,12 +185,14 @@ def _round_number(value: Decimal) -> Decimal:
     return next(nice for nice in (1, 2, 4, 6, 8, 10) if nice >= leading) * power
 
 
-def _finding(days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]) -> str:
+def _finding(
+    days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Callable[[Decimal], str], axis: Axis
+) -> str:
     heights = dict(zip(days, _heights(days, shown), strict=True))
     highest = max(days, key=lambda day: (heights[day], day))
     if not heights[highest]:
-        return "Nothing on any day."
-    return f"Highest on {highest:%-d %b %Y}: {say(heights[highest])}."
+        return f"Nothing {axis.none}."
+    return f"Highest {axis.highest} {axis.name(highest)}: {say(heights[highest])}."
 
 
 def _short(value: Decimal) -> str:

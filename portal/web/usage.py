@@ -1,61 +1,79 @@
-"""What was used: a month's meters and series, one meter's days as a picture, all of it as a file."""
+"""What was used: meters over a period, put together as one likes; a picture, a table, and both as files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
-from portal.core.periods import Month
+from portal.core.sentences import counting_in_words
 from portal.infra import clock
+from portal.infra.db import SYSTEM, acting_as
 from portal.infra.formats import quantity
 from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, my_seat
-from portal.usage.queries import SeriesQuantity, usage_by_group_and_day, usage_by_series, usage_complete_up_to
-from portal.web.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day
-from portal.web.months import chosen_month, latest_months
+from portal.usage.exploring import MeterFacts, Resolution, SeriesTotal, points, totals
+from portal.usage.folding import folded_up_to
+from portal.usage.grouping import BY_METER, BY_SERIES, Choice, Group, grouped, read_where
+from portal.usage.heard import heard_sources
+from portal.usage.queries import usage_heard_of_at
+from portal.usage.waiting_queries import waiting_usage
+from portal.web.charts import DAYS, HOURS, MONTHS, OTHER, SERIES_COLOURS, Chart, bars
+from portal.web.usage_periods import Period, choices, chosen_period
 
-MOST_ROWS = 200
-CSV_HEAD = ("Month", "Product", "Meter", "Meter code", "Dimensions", "Quantity", "Unit", "Events")
+MOST_ROWS, MOST_VALUES, MOST_WAITING = 200, 200, 20
+CSV_HEAD = ("Period", "Product", "Meter", "Meter code", "Dimensions", "Quantity", "Unit", "Events")
+_AXES = {Resolution.HOUR: HOURS, Resolution.DAY: DAYS, Resolution.MONTH: MONTHS}
 bp = Blueprint("usage", __name__)
 bp.before_request(guard_page)
 
 
 @dataclass(frozen=True, slots=True)
-class MeterTotal:
-    """One meter of the month, for the filter and the sums."""
+class Explored:
+    """A period's usage as the address wants it."""
 
-    code: str
-    name: str
-    unit: str
-    quantity: Decimal
-    events: int
+    period: Period
+    choice: Choice
+    found: list[SeriesTotal]
+    groups: list[Group]
+
+    @property
+    def address(self) -> dict[str, str]:
+        """What an address says of all of it."""
+        chosen = {"meter": self.choice.meter or "", "where": self.choice.where_text, "group_by": self.choice.group_by}
+        return {**self.period.address, **{name: value for name, value in chosen.items() if value}}
 
 
 @bp.get("/usage")
 @policy("view usage")
 def show() -> ResponseReturnValue:
-    """The explorer: filter by month and meter, a chart, a table."""
+    """The explorer: filters, a chart, a table with sums, where the figures come from."""
     organization_id, now = my_seat().organization_id, clock.now()
-    month = chosen_month(now)
-    used = usage_by_series(organization_id, month)
-    meters = _meters(used)
-    code = _chosen_meter()
-    shown = _of_meter(used, code)
-    # Quantities of different meters do not add up, so the picture is always of one: the chosen or the first one.
-    pictured = code if code in meters else next(iter(meters), None)
+    # Before the figures themselves, which may be newer.
+    with acting_as(SYSTEM):
+        hours_complete_up_to = folded_up_to(now=now)
+    explored = _explored(organization_id, now)
+    span = explored.period.span
     return render_template(
         "web/usage/show.html",
-        month=month,
-        months=latest_months(now, chosen=month),
-        meters=meters,
-        chosen=code,
-        series=shown[:MOST_ROWS],
-        left_out=len(shown) - MOST_ROWS,
-        chart=_picture(organization_id, month, meters[pictured], _of_meter(used, pictured)) if pictured else None,
-        heard_of_at=usage_complete_up_to(organization_id, month),
+        period=explored.period,
+        periods=choices(now, explored.period),
+        choice=explored.choice,
+        address=explored.address,
+        meters=_facts(explored.found),
+        dimensions=_dimensions(explored),
+        groups=explored.groups[:MOST_ROWS],
+        left_out=len(explored.groups) - MOST_ROWS,
+        sums=grouped(explored.found, Choice(explored.choice.meter, explored.choice.where)),
+        counting=[(each, _counting(each, explored.period)) for each in _facts(explored.groups)],
+        chart=_picture(organization_id, explored, now),
+        sources=heard_sources(organization_id, span.start, span.end),
+        heard_of_at=usage_heard_of_at(organization_id, span.first_day, span.last_day),
+        hours_complete_up_to=hours_complete_up_to if span.resolution is Resolution.HOUR else None,
+        waiting=waiting_usage(organization_id=organization_id, limit=MOST_WAITING),
         portal_url=current_app.config["SETTINGS"].portal_url,
         now=now,
     )
@@ -64,65 +82,102 @@ def show() -> ResponseReturnValue:
 @bp.get("/usage.csv")
 @policy("view usage")
 def download() -> ResponseReturnValue:
-    """The table of the page with the same filter, all rows."""
-    month = chosen_month(clock.now())
-    shown = _of_meter(usage_by_series(my_seat().organization_id, month), _chosen_meter())
-    return csv_response(f"usage-{month}", CSV_HEAD, [_csv_row(month, series) for series in shown])
+    """The table of the page with the same filters, all rows."""
+    explored = _explored(my_seat().organization_id, clock.now())
+    name = explored.period.file
+    rows = [_csv_row(name, group, group.quantity, group.events) for group in explored.groups]
+    return csv_response(f"usage-{name}", CSV_HEAD, rows)
 
 
-def _chosen_meter() -> str | None:
-    return request.args.get("meter") or None
-
-
-def _of_meter(used: Sequence[SeriesQuantity], code: str | None) -> list[SeriesQuantity]:
-    return [series for series in used if code is None or series.meter_code == code]
-
-
-def _meters(used: Sequence[SeriesQuantity]) -> dict[str, MeterTotal]:
-    meters: dict[str, MeterTotal] = {}
-    for series in used:
-        before = meters.get(series.meter_code)
-        meters[series.meter_code] = MeterTotal(
-            series.meter_code,
-            series.meter_name,
-            series.unit,
-            series.quantity + (before.quantity if before else 0),
-            series.events + (before.events if before else 0),
-        )
-    return meters
-
-
-def _picture(organization_id: int, month: Month, meter: MeterTotal, used: Sequence[SeriesQuantity]) -> Chart:
-    """The days of one meter; its largest series by name, the others together."""
-    ordered = sorted(used, key=lambda series: (-series.quantity, series.series_id))
-    names = [series_name(series) for series in ordered[:SERIES_COLOURS]]
-    spans = [
-        (min(place, SERIES_COLOURS), series.series_id, month.first_day, month.last_day)
-        for place, series in enumerate(ordered)
+@bp.get("/usage/points.csv")
+@policy("view usage")
+def download_points() -> ResponseReturnValue:
+    """What the picture shows, of every row of the table: by the hour, day or month."""
+    now = clock.now()
+    explored = _explored(my_seat().organization_id, now)
+    span, shown = explored.period.span, explored.groups
+    of_groups = points(my_seat().organization_id, span, [(each.meter, each.series) for each in shown], now=now)
+    written = {Resolution.HOUR: "%Y-%m-%d %H:00", Resolution.DAY: "%Y-%m-%d", Resolution.MONTH: "%Y-%m"}
+    rows = [
+        _csv_row(f"{point.start:{written[span.resolution]}}", group, point.quantity, point.events)
+        for group, found in zip(shown, of_groups, strict=True)
+        for point in found
     ]
-    days: dict[int, dict[Any, Decimal]] = {}
-    for place, day, of_day in usage_by_group_and_day(organization_id, month, spans):
-        days.setdefault(place, {})[day] = of_day
-    stacks = [(names[place] if place < len(names) else OTHER, values) for place, values in days.items()]
-    return bars_per_day(
-        f"{meter.name} per day ({meter.unit})", month.days(), stacks, lambda value: f"{quantity(value)} {meter.unit}"
+    return csv_response(f"usage-{explored.period.file}-by-{span.resolution}", CSV_HEAD, rows)
+
+
+def _explored(organization_id: int, now: datetime) -> Explored:
+    period = chosen_period(now)
+    choice = Choice(
+        request.args.get("meter") or None,
+        read_where(request.args.get("where")),
+        request.args.get("group_by") or BY_SERIES,
+    )
+    found = totals(organization_id, period.span)
+    return Explored(period, choice, found, grouped(found, choice))
+
+
+def _facts(found: Iterable[SeriesTotal | Group]) -> list[MeterFacts]:
+    """The meters of series or groups, each once, in their order."""
+    return list({each.meter.code: each.meter for each in found}.values())
+
+
+def _dimensions(explored: Explored) -> dict[str, list[str]]:
+    """The dimensions of the period's usage, and the values to choose from: those with the most usage reports."""
+    events: dict[tuple[str, str], int] = {}
+    for each in explored.found:
+        for pair in each.dimensions.items():
+            events[pair] = events.get(pair, 0) + each.events
+    most = sorted(events, key=lambda pair: -events[pair])[:MOST_VALUES]
+    chosen = [explored.choice.where] if explored.choice.where else []
+    names = [name for name, _ in [*events, *chosen]]
+    if explored.choice.group_by not in (BY_SERIES, BY_METER):
+        names.append(explored.choice.group_by)
+    return {name: sorted({value for of, value in [*most, *chosen] if of == name}) for name in sorted(set(names))}
+
+
+def _counting(meter: MeterFacts, period: Period) -> str:
+    """How a meter counts, and what that means for the figures of this period."""
+    words = counting_in_words(meter.counting)
+    if period.span.resolution is Resolution.HOUR and not meter.has_hours:
+        return f"{words}; it is not told by the hour, so this is the day as a whole"
+    if period.span.resolution is Resolution.DAY and meter.is_running:
+        return f"{words}; each day shows what the month had reached by then"
+    if period.span.resolution is Resolution.MONTH and not meter.has_hours:
+        return f"{words}; the year is the sum of its months"
+    return words
+
+
+def _picture(organization_id: int, explored: Explored, now: datetime) -> Chart | None:
+    """The points of one meter, because quantities of different meters do not add up: the chosen or the first one.
+
+    Its largest groups by name, the others together.
+    """
+    span = explored.period.span
+    groups = [each for each in explored.groups if each.meter.has_hours or span.resolution is not Resolution.HOUR]
+    if not groups:
+        return None
+    meter = groups[0].meter
+    of_meter = [each for each in groups if each.meter == meter]
+    named, others = of_meter[:SERIES_COLOURS], of_meter[SERIES_COLOURS:]
+    wanted: list[tuple[MeterFacts, Sequence[int]]] = [(meter, each.series) for each in named]
+    wanted.append((meter, [series_id for each in others for series_id in each.series]))
+    stacks: list[tuple[str, dict[date, Decimal]]] = []
+    for place, of_group in enumerate(points(organization_id, span, wanted, now=now)):
+        name = named[place].label if place < len(named) else OTHER
+        stacks.append((name, {point.start: point.quantity for point in of_group}))
+    is_reached = span.resolution is Resolution.DAY and meter.is_running
+    title = f"{meter.name}, the month’s value by day" if is_reached else f"{meter.name} per {span.resolution}"
+    return bars(
+        f"{title} ({meter.unit})",
+        span.points(),
+        [stack for stack in stacks if stack[1]],
+        lambda value: f"{quantity(value)} {meter.unit}",
+        _AXES[span.resolution],
     )
 
 
-def series_name(series: SeriesQuantity) -> str:
-    """The values of a series' dimensions, or the meter's name if it has none."""
-    return " · ".join(series.dimensions.values()) or series.meter_name
-
-
-def _csv_row(month: Month, series: SeriesQuantity) -> tuple[Any, ...]:
-    dimensions = "; ".join(f"{name}={value}" for name, value in series.dimensions.items())
-    return (
-        str(month),
-        series.product,
-        series.meter_name,
-        series.meter_code,
-        dimensions,
-        series.quantity,
-        series.unit,
-        series.events,
-    )
+def _csv_row(period: str, group: Group, of_period: Decimal, events: int) -> tuple[Any, ...]:
+    dimensions = "; ".join(f"{name}={value or ''}" for name, value in group.dimensions.items())
+    meter = group.meter
+    return (period, meter.product, meter.name, meter.code, dimensions, of_period, meter.unit, events)

@@ -81,6 +81,7 @@ def test_one_event_is_taken_and_a_list_too(api):
         "accepted": 1,
         "duplicate": 0,
         "conflict": 0,
+        "waiting": 0,
         "rejected": 0,
         "results": [{"index": 0, "id": "e1", "status": "accepted"}],
     }
@@ -250,7 +251,7 @@ def test_the_same_id_with_other_content_is_a_conflict_and_the_first_stays(api, c
 
 BAD = {
     "id": [None, "", 7, "x" * 256, "a\0b", ["e1"]],
-    "meter": [None, "", "unknown", 7],
+    "meter": [None, "", 7, "x" * 256],
     "quantity": [None, "", "ten", "NaN", "Infinity", "-1", True, [], "1e40", "0.0000000000001", "1" * 60, "0x10"],
     "time": [None, "", 1700000000, "yesterday", "2026-10-10T00:00:00", "2026-02-30T00:00:00Z",
              "1999-12-31T23:59:59Z", "2999-01-01T00:00:00Z"],
@@ -272,6 +273,31 @@ def test_a_bad_item_is_rejected_with_its_field_and_the_good_ones_are_kept(api, f
     assert api.events() == 2
 
 
+def test_an_event_of_a_meter_that_does_not_exist_is_kept_for_its_own_organization(api):
+    for key in ("acme", "umbrella", "acme"):
+        answer = api.post(event(meter="tape"), key=key)
+        assert answer.status_code == 200
+    assert answer.get_json() == {
+        "accepted": 0,
+        "duplicate": 1,
+        "conflict": 0,
+        "waiting": 0,
+        "rejected": 0,
+        "results": [{"index": 0, "id": "e1", "status": "duplicate"}],
+    }
+    named = api.post(event(id="e2", meter="tape", organization="umbrella"), key="platform")
+    assert (named.status_code, named.get_json()["waiting"]) == (200, 1)
+    assert api.post(event(meter="tape", quantity="11")).status_code == 422
+    assert api.sql("SELECT organization_id, event_id FROM waiting_events ORDER BY 1, 2") == [
+        (api.acme.id, "e1"),
+        (api.umbrella.id, "e1"),
+        (api.umbrella.id, "e2"),
+    ]
+    assert api.events() == 0
+    assert api.post({"id": "x", "cancels": "e1"}).get_json()["accepted"] == 1
+    assert api.sql("SELECT count(*) FROM waiting_events WHERE discarded_at IS NULL") == [(2,)]
+
+
 @pytest.mark.parametrize("item", [None, 5, "event", [], [event()]])
 def test_an_item_that_is_no_object_is_rejected(api, item):
     answer = api.post([item, event()])
@@ -285,7 +311,7 @@ def test_a_field_that_does_not_exist_is_named(api):
 
 
 def test_if_all_items_are_bad_the_answer_says_so(api):
-    answer = api.post([event(meter="x"), event(quantity="-1")])
+    answer = api.post([event(meter="x", quantity="ten"), event(quantity="-1")])
     assert answer.status_code == 422
     assert answer.get_json()["rejected"] == 2
 

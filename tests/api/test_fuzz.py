@@ -119,7 +119,7 @@ def test_any_bytes_at_all_get_an_answer_and_no_5xx(app, keys):
             assert answer.status_code == 400
         if answer.content_type == "application/json":
             found = answer.get_json()
-            outcomes = ("accepted", "duplicate", "conflict", "rejected")
+            outcomes = ("accepted", "duplicate", "conflict", "waiting", "rejected")
             assert len(found["results"]) == sum(found[outcome] for outcome in outcomes)
 
     fuzz()

@@ -25,6 +25,8 @@ FLOORS = (
         "clock",
         "seed",
         "usage_commands",
+        "archive_commands",
+        "waiting_commands",
         "catalog_commands",
         "price_commands",
         "subscription_commands",

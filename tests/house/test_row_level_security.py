@@ -19,6 +19,8 @@ from portal.invoicing.crediting import grant_credit
 from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
+from portal.usage.batches import store_documents
+from portal.usage.folding import fold_by_clock
 from portal.usage.lateness import mark
 from portal.usage.request_log import line_of, log_refused
 from tests.factories import (
@@ -39,8 +41,9 @@ from tests.factories import (
 
 ROLES = (TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE)
 USAGE = (
-    *("usage_events", "usage_series", "usage_daily"),
+    *("usage_events", "usage_series", "usage_daily", "usage_hourly", "usage_heard"),
     *("usage_readings", "usage_subjects", "usage_changes", "usage_levels"),
+    *("waiting_events", "archived_events", "archived_daily"),
 )
 # Looked up by token before anybody knows the organization; a tenant has no right to it at all.
 WITHOUT_POLICIES = {"sessions"}
@@ -207,6 +210,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization_id=organization.id, api_key_id=1, at=MONTH.start, request_id="1", status=400, counts={},
                 bytes_sent=1, sent_as="JSON", rejections=[],
             ))  # fmt: skip
+            _let_wait(organization)
             lower = make_draft(organization, MONTH.previous)
             add(lower, "-500.00")
             finalize_now(lower)
@@ -224,7 +228,29 @@ def two_organizations(app, clean_database) -> dict[str, int]:
             make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
             with transaction():
                 mark({(organization.id, MONTH)})
+            sql(
+                "INSERT INTO archived_events (organization_id, event_key, content, counts)"
+                " VALUES (:organization, gen_random_uuid(), gen_random_uuid(), true)",
+                organization=organization.id,
+            )
+            sql(
+                "INSERT INTO archived_daily (organization_id, day, series_id, recorded_day, meter_id, quantity, events)"
+                " VALUES (:organization, :day, 1, :day, :meter, 1, 1)",
+                organization=organization.id,
+                day=MONTH.plus(-9).first_day,
+                meter=meter.id,
+            )
+        fold_by_clock()
+        for organization_id in ids.values():
+            use(Organization(id=organization_id), meter, 1)  # waits to be folded
     return ids
+
+
+def _let_wait(organization: Organization) -> None:
+    """An event of a meter that does not exist, in a month that is not billed here."""
+    moment = MONTH.plus(1).start
+    event = {"id": "1", "meter": "unknown", "quantity": "1", "time": moment.isoformat()}
+    store_documents([event], organization_id=organization.id, now=moment, and_then=lambda _: None)
 
 
 def _agree(organization: Organization, subscription: Subscription) -> None:
@@ -253,7 +279,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 everybody = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
             assert {mine, other} <= set(everybody), f"{table} has no rows to tell apart"
             with acting(app, tenant(mine)):
-                if table in ("outbox", "stripe_calls", "audit_entries"):
+                if table in ("outbox", "stripe_calls", "audit_entries", "usage_unfolded"):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
                     continue
@@ -262,7 +288,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 19
+    assert seen == 2 * 28
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

@@ -18,10 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from portal.core.errors import InvalidInput
 from portal.core.keys import event_key
 from portal.infra.db import transaction
+from portal.infra.json_text import MalformedBody, read_documents, read_json
 from portal.organizations.models import Organization
 from portal.usage import known
 from portal.usage.batches import Unreadable, store_documents
-from portal.usage.events import MalformedBody, _key_of, quantity_of, read_documents, read_json
+from portal.usage.events import _key_of, quantity_of
 from portal.usage.ingesting import FEWEST_TAKEN_FOR_NEW, _Caution, _is_duplicate
 from portal.usage.models import UsageEvent, UsageSeries
 from portal.usage.recounting import recount_differences
@@ -194,13 +195,13 @@ def test_each_item_is_answered_for_itself(meter: int):
         now=NOW,
         and_then=lambda _: None,
     )
-    assert stored.counts == {"accepted": 1, "duplicate": 1, "conflict": 1, "rejected": 4}
-    first, conflict, rejected, unreadable, no_event, again, nobody = stored.results
+    assert stored.counts == {"accepted": 1, "duplicate": 1, "conflict": 1, "waiting": 1, "rejected": 3}
+    first, conflict, waiting, unreadable, no_event, again, nobody = stored.results
     assert first == {"index": 0, "id": "a", "status": "accepted"}
     assert again == {"index": 5, "id": "a", "status": "duplicate"}
     assert conflict["status"] == "conflict"
     assert "first one stays" in conflict["message"]
-    assert (rejected["id"], rejected["status"], rejected["field"]) == ("b", "rejected", "meter")
+    assert (waiting["id"], waiting["status"], waiting["field"]) == ("b", "waiting", "meter")
     assert (unreadable["id"], unreadable["field"], unreadable["message"]) == ("c", None, "This line is not valid JSON.")
     assert (no_event["id"], no_event["message"]) == (None, "An event is a JSON object.")
     assert (nobody["id"], nobody["field"]) == ("e", "organization")

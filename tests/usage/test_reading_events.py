@@ -8,7 +8,8 @@ import pytest
 
 from portal.catalog.models import Meter
 from portal.core.errors import InvalidInput
-from portal.usage.events import Reader, UsageRecord, read_json
+from portal.infra.json_text import read_json
+from portal.usage.events import Reader, UsageRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = {"id": "e-1", "organization": "acme", "meter": "disk", "quantity": "1.5", "time": "2026-11-01T00:00:00Z"}

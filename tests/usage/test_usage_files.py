@@ -52,6 +52,10 @@ def run(runner: FlaskCliRunner, file: str, kind: str, *more: str, piped: str | b
     return runner.invoke(args=["usage", "import", file, "--format", kind, *more], input=piped)
 
 
+def waiting() -> dict[str, tuple[str, dict[str, object]]]:
+    return {row[0]: (row[1], row[2]) for row in sql("SELECT event_id, meter_code, document FROM waiting_events")}
+
+
 def events() -> dict[str, tuple[str, str, dict[str, str] | None]]:
     with transaction() as session:
         assert recount_differences() == []
@@ -130,7 +134,7 @@ def test_rows_that_do_not_fit_are_named_and_the_others_stored(runner: FlaskCliRu
         + f"k,acme,disk,1,{when},,,,\xff\n".encode("latin-1")
         + f"l,acme,disk,1,{when},,,,{'x' * 200_000}\nm,acme,disk,1,{when},,,,\n".encode()
     )
-    result = run(runner, "usage.csv", "csv", "--rejects", "broken.csv")
+    result = run(runner, "usage.csv", "csv", "--rejects", "broken.csv", "--refuse-unknown")
     assert result.exit_code == 1
     assert rejects(folder / "broken.csv") == [
         ("5", "d", "quantity"),
@@ -227,14 +231,25 @@ def test_a_folder_and_a_file_that_is_not_packed_are_said(runner: FlaskCliRunner,
 
 def test_a_dry_run_says_what_would_happen_and_stores_nothing(runner: FlaskCliRunner, folder: Path):
     (folder / "usage.csv").write_text(GOOD + "d,acme,tape,1,2026-10-03T00:00:00Z,,,,\n")
-    result = run(runner, "usage.csv", "csv", "--dry-run")
+    result = run(runner, "usage.csv", "csv", "--dry-run", "--refuse-unknown")
     assert "3 events can be stored. Nothing was." in result.output
     for line in ("disk │ 3 │ 3", "acme │ 3", "2026-10-01 │ 1", "2026-10-02 │ 1", "There is no meter “tape”"):
         assert line in re.sub(r" +", " ", result.output)
     assert result.exit_code == 1
+    result = run(runner, "usage.csv", "csv", "--dry-run")
+    for line in (
+        "disk │ 3 │ 3",
+        "acme │ 3",
+        "Meter that does not exist",
+        "tape │ 1",
+        "Would wait for meters that do not exist: 1 more",
+    ):
+        assert line in re.sub(r" +", " ", result.output)
+    assert result.exit_code == 0
     assert events() == {}
+    assert waiting() == {}
     run(runner, "usage.csv", "csv")
-    assert "0 events can be stored, 3 are there already." in run(runner, "usage.csv", "csv", "--dry-run").output
+    assert "0 events can be stored, 4 are there already." in run(runner, "usage.csv", "csv", "--dry-run").output
 
 
 def test_rejected_rows_of_csv_are_mended_and_imported_from_their_own_file(runner: FlaskCliRunner, folder: Path):
@@ -244,14 +259,14 @@ def test_rejected_rows_of_csv_are_mended_and_imported_from_their_own_file(runner
         + b"e,acme,disk,x,2026-10-01T00:00:00Z,,,,caf\xe9\n"
         + b"f,acme,disk,1,2026-10-01T00:00:00Z\n"
     )
-    assert run(runner, "usage.csv", "csv").exit_code == 1
+    assert run(runner, "usage.csv", "csv", "--refuse-unknown").exit_code == 1
     rejected = folder / "usage.csv.rejects.csv"
     written = rejected.read_bytes()
     assert written.splitlines()[0].endswith(b"," + HEADER.encode().strip())
     assert b'd,acme,tape,1,2026-10-01T00:00:00Z,,,"a, ""b""\nc",shop\n' in written
     assert b"caf\xe9" in written
     # As it is, it is rejected again, row by row, and says the same.
-    assert run(runner, rejected.name, "csv").exit_code == 1
+    assert run(runner, rejected.name, "csv", "--refuse-unknown").exit_code == 1
     again = (folder / "usage.csv.rejects.csv.rejects.csv").read_bytes()
     assert re.sub(rb"(?m)^[0-9]+", b"", again) == re.sub(rb"(?m)^[0-9]+", b"", written)
     mended = written.replace(b",tape,", b",disk,").replace(b",x,", b",7,").replace(b"caf\xe9", b"cafe")
@@ -284,16 +299,16 @@ def test_an_interrupted_import_is_simply_run_again(
 ):
     lines = [f"{number},acme,disk,1,2026-10-01T00:00:00Z\n" for number in range(25)]
     (folder / "usage.csv").write_text("id,organization,meter,quantity,time\n" + "".join(lines))
-    store, batches = storing.ingest, []
+    store, batches = storing.store_usage, []
 
-    def fail_at_the_third(records: list[object], **how: object) -> object:
+    def fail_at_the_third(records: list[object], unknown: list[object], **how: object) -> object:
         batches.append(len(records))
         if len(batches) == 3:
             raise KeyboardInterrupt
-        return store(records, **how)  # type: ignore[arg-type]
+        return store(records, unknown, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(storing, "BATCH", 10)
-    monkeypatch.setattr(storing, "ingest", fail_at_the_third)
+    monkeypatch.setattr(storing, "store_usage", fail_at_the_third)
     assert run(runner, "usage.csv", "csv").exit_code != 0
     assert batches == [10, 10, 5]
     assert len(events()) == 20
@@ -317,10 +332,30 @@ def test_a_file_whose_beginning_has_changed_is_read_anew(runner: FlaskCliRunner,
 
 def test_the_mark_never_passes_a_rejected_row(runner: FlaskCliRunner, folder: Path):
     (folder / "usage.csv").write_text(GOOD + "d,acme,tape,1,2026-10-03T00:00:00Z,,,,\n")
-    assert run(runner, "usage.csv", "csv").exit_code == 1
+    assert run(runner, "usage.csv", "csv", "--refuse-unknown").exit_code == 1
     make_meter("tape")
     result = run(runner, "usage.csv", "csv")
     assert (result.exit_code, "1 events stored, 3 were there already." in result.output) == (0, True)
+
+
+def test_rows_of_a_meter_that_does_not_exist_are_kept_and_counted_apart(runner: FlaskCliRunner, folder: Path):
+    (folder / "usage.csv").write_text(GOOD + "d,acme,tape,1.50,2026-10-03T00:00:00Z,probe,,fra,\n")
+    result = run(runner, "usage.csv", "csv")
+    assert "3 events stored, 0 were there already." in result.output
+    assert "Waiting for meters that do not exist: 1 more (flask usage waiting)." in result.output
+    assert result.exit_code == 0
+    assert events().keys() == {"a", "b", "c"}
+    assert waiting() == {"d": ("tape", {
+        "id": "d", "meter": "tape", "quantity": "1.5", "time": "2026-10-03T00:00:00+00:00", "source": "probe",
+        "properties": {"region": "fra"},
+    })}  # fmt: skip
+    # The mark has passed the row, and reading it again changes nothing either.
+    assert "0 events stored, 4 were there already." in run(runner, "usage.csv", "csv").output
+    assert (
+        "0 events stored, 4 were there already."
+        in run(runner, "-", "csv", piped=(folder / "usage.csv").read_text()).output
+    )
+    assert len(waiting()) == 1
 
 
 def test_a_packed_file_and_json_lines_go_on_too(runner: FlaskCliRunner, folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -19,13 +19,25 @@ from portal.usage.sources.storing import ReadRow, Tally, store_events
 
 
 class EventFile:
-    """A file, how to read it, and where its rejected rows go: CsvRejects for a CSV file, JsonRejects for JSON lines."""
+    """A file, how to read it, and where its rejected rows go: CsvRejects for a CSV file, JsonRejects for JSON lines.
 
-    def __init__(self, read: SourceFile, mapping: FileMapping | None, source: str | None, rejects: RowLog) -> None:
+    Events of meters that do not exist are kept until they do, or rejected (`refuse_unknown`).
+    """
+
+    def __init__(
+        self,
+        read: SourceFile,
+        mapping: FileMapping | None,
+        source: str | None,
+        rejects: RowLog,
+        *,
+        refuse_unknown: bool = False,
+    ) -> None:
         self.read = read
         self._mapping = mapping
         self._source = source or (mapping and mapping.source) or DEFAULT_SOURCE
         self._rejects = rejects
+        self._keep_unknown = not refuse_unknown
         way = (type(rejects).__name__, self._source, repr(mapping))
         self._mark = None if read.is_standard_input else Mark(read, way)
 
@@ -36,7 +48,10 @@ class EventFile:
     def rehearse(self, tally: Tally, reached: Callable[[int], None]) -> Counter[Outcome]:
         """Read and check all of the file and count what storing it would do. Stores nothing. Raises FileUnusable."""
         with self.read.lines() as lines:
-            return store_events(self._rows(lines, START), rejects=self._rejects, reached=reached, tally=tally)
+            rows = self._rows(lines, START)
+            return store_events(
+                rows, rejects=self._rejects, reached=reached, tally=tally, keep_unknown=self._keep_unknown
+            )
 
     def store(self, done: Done, reached: Callable[[int], None]) -> Counter[Outcome]:
         """Store what is not done yet and count it. Idempotent. Raises FileUnusable."""
@@ -49,7 +64,9 @@ class EventFile:
 
         with self.read.lines() as lines:
             rows = self._rows(trace.watch(lines), done.place)
-            return store_events(rows, rejects=self._rejects, reached=reached, keep=keep)
+            return store_events(
+                rows, rejects=self._rejects, reached=reached, keep=keep, keep_unknown=self._keep_unknown
+            )
 
     def _rows(self, lines: Iterable[str], start: Place) -> Iterator[ReadRow]:
         for row in self._table(lines, start):

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from portal.core.errors import InvalidInput
-from portal.usage.events import read_json
+from portal.infra.json_text import read_json
 from portal.usage.sources.files import FileUnusable
 
 # Stand before the columns of a file of rejected rows, and beside such a line of JSON; an import reads over them.

@@ -1,4 +1,4 @@
-"""Storing event documents, a thousand rows at a time, each batch in a transaction of its own."""
+"""Storing event documents, some thousand rows at a time, each batch in a transaction of its own."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,17 +8,18 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from portal.catalog.queries import meters_by_code
 from portal.core.errors import InvalidInput
 from portal.core.exact import ZERO
 from portal.infra import clock
 from portal.infra.db import transaction
-from portal.organizations.queries import ids_by_slug
 from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import REASONS, Outcome, ingest
+from portal.usage.ingesting import REASONS, Outcome
+from portal.usage.known import known_meters, known_organizations
 from portal.usage.sources.naming import RowLog
+from portal.usage.unknown import UnknownMeter
+from portal.usage.waiting import store_usage
 
-BATCH = 1_000
+BATCH = 5_000
 T = TypeVar("T")
 
 
@@ -38,7 +39,7 @@ class ReadRow(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of one document: its record and outcome, or the reason why it cannot be stored."""
+    """What became of one document: its outcome (with its record, unless it waits), or why it cannot be stored."""
 
     record: UsageRecord | None
     outcome: Outcome | None
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
 
     @property
     def reason(self) -> InvalidInput | None:
-        """Why the document does not count; None if it does."""
+        """Why the document is not stored; None if it is, counting or waiting for a meter."""
         reason = REASONS.get(self.outcome) if self.outcome else None
         return InvalidInput(reason, field="id") if reason else self.refusal
 
@@ -58,9 +59,15 @@ class Tally:
     meters: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
     organizations: Counter[str] = field(default_factory=Counter)
     days: Counter[date] = field(default_factory=Counter)
+    waiting: Counter[str] = field(default_factory=Counter)
 
-    def add(self, document: Any, record: UsageRecord) -> None:
-        """Count one event."""
+    def add(self, document: Any, answer: Answer) -> None:
+        """Count one event that would be new; one that waits for its meter by that meter only."""
+        if answer.outcome is Outcome.WAITING:
+            self.waiting[document["meter"]] += 1
+        if answer.outcome is not Outcome.ACCEPTED or answer.record is None:
+            return
+        record = answer.record
         events, quantity = self.meters.get(document["meter"], (0, ZERO))
         self.meters[document["meter"]] = events + 1, quantity + record.quantity
         self.organizations[document["organization"]] += 1
@@ -77,15 +84,19 @@ def store_documents(
     now: datetime,
     and_then: Callable[[list[Answer]], None] | None = None,
     rehearse: bool = False,
+    keep_unknown: bool = False,
 ) -> list[Answer]:
     """Store the documents that can be stored, in one transaction, and say of each what became of it.
 
-    `and_then` takes part in that transaction. A rehearsal does everything and takes it all back. Idempotent.
+    `and_then` takes part in that transaction. A rehearsal does everything and takes it all back. An event of a meter
+    that does not exist is refused, or kept waiting for it (`keep_unknown`). Idempotent.
     """
     answers: list[Answer] = []
+    reader = _reader(documents, now)
+    read = [_read(reader, document) for document in documents]
     try:
         with transaction():
-            answers = _store(documents, now)
+            answers = _store(read, now, keep_unknown)
             if and_then is not None:
                 and_then(answers)
             if rehearse:
@@ -95,14 +106,18 @@ def store_documents(
     return answers
 
 
-def _store(documents: Sequence[Any], now: datetime) -> list[Answer]:
-    reader = _reader(documents, now)
-    read = [_read(reader, document) for document in documents]
-    outcomes = iter(ingest([each for each in read if isinstance(each, UsageRecord)], now=now))
-    return [
-        Answer(None, None, each) if isinstance(each, InvalidInput) else Answer(each, next(outcomes), None)
-        for each in read
-    ]
+def _store(read: Sequence[UsageRecord | InvalidInput], now: datetime, keep_unknown: bool) -> list[Answer]:
+    unknown = [each.event for each in read if isinstance(each, UnknownMeter)] if keep_unknown else []
+    outcomes, kept = map(iter, store_usage([each for each in read if isinstance(each, UsageRecord)], unknown, now=now))
+    answers = []
+    for each in read:
+        if isinstance(each, UsageRecord):
+            answers.append(Answer(each, next(outcomes), None))
+        elif keep_unknown and isinstance(each, UnknownMeter):
+            answers.append(Answer(None, next(kept), None))
+        else:
+            answers.append(Answer(None, None, each))
+    return answers
 
 
 def _reader(documents: Sequence[Any], now: datetime) -> Reader:
@@ -112,10 +127,10 @@ def _reader(documents: Sequence[Any], now: datetime) -> Reader:
         if isinstance(document, dict) and isinstance(document.get("organization"), str)
     }
     return Reader(
-        meters_by_code(),
+        known_meters(),
         now=now,
         organization_id=None,
-        organizations=ids_by_slug({name for name in named if storable(name)}),
+        organizations=known_organizations({name for name in named if storable(name)}),
     )
 
 
@@ -133,8 +148,9 @@ def store_events(
     reached: Callable[[int], None],
     keep: Callable[[int, int], None] | None = None,
     tally: Tally | None = None,
+    keep_unknown: bool = False,
 ) -> Counter[Outcome]:
-    """Store the events of numbered rows and count what became of them; name the rows that do not count.
+    """Store the events of numbered rows and count what became of them; name the rows that are not stored.
 
     `keep` takes part in a batch's transaction as long as no row at all has been rejected; it is told the number of
     the last row and how many events this run has found good. `reached` is told the number of each batch's last row.
@@ -149,15 +165,17 @@ def store_events(
             if keep is not None and not rejects.total and not any(answer.reason for answer in answers):
                 keep(last, counts.total() + len(answers))
 
-        answers = store_documents(documents, now=clock.now(), and_then=hold, rehearse=tally is not None)
+        answers = store_documents(
+            documents, now=clock.now(), and_then=hold, rehearse=tally is not None, keep_unknown=keep_unknown
+        )
         places = (row for row in batch for _ in row.documents)
         for row, document, answer in zip(places, documents, answers, strict=True):
             if answer.outcome is not None:
                 counts[answer.outcome] += 1
             if answer.reason is not None:
                 rejects.add(row.number, _id_of(document), answer.reason.field or "", answer.reason.sentence, row.raw)
-            elif tally is not None and answer.record is not None and answer.outcome is Outcome.ACCEPTED:
-                tally.add(document, answer.record)
+            elif tally is not None:
+                tally.add(document, answer)
         reached(last)
     return counts
 

@@ -85,9 +85,7 @@ def place_of(row: FocusRow, treated: Treated) -> Place:
     return Place(row.meter_code, row.currency, tuple(sorted(base_match(row, treated).items())))
 
 
-def charges(
-    rows: Iterable[Row], *, latest: datetime, refuse: Callable[[Row, InvalidInput], None]
-) -> Iterator[Charge]:
+def charges(rows: Iterable[Row], *, latest: datetime, refuse: Callable[[Row, InvalidInput], None]) -> Iterator[Charge]:
     """The readable rows, one at a time; the others go to `refuse`."""
     for row in rows:
         try:

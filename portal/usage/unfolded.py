@@ -1,0 +1,124 @@
+"""What every batch leaves behind for figures that follow a moment later: one row, which only has to be added.
+
+Hours of what adds up, and how often each source was heard of; `folding` takes the rows away and adds them up. No batch
+waits for another one here, and none is counted twice: the row is written with its events, and deleted with its sums.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, Numeric, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from portal.core.exact import exactly
+from portal.infra.db import Model, Numbered, db
+from portal.usage.events import UsageRecord
+from portal.usage.writing import array, array_of_texts
+
+# Organization, source, series, and the hour as its number.
+EntryKey = tuple[int, str, int, int]
+
+
+class UsageUnfolded(Numbered, Model):
+    """What one batch came to by organization, source, series and hour, in arrays of equal length.
+
+    The organization and the source are those of the whole batch, or stand beside every entry. The hour is that of
+    `latest`, the latest moment of use in it. The quantity is null where a meter does not simply add up. What was
+    corrected is an entry with a negative number of events.
+    """
+
+    __tablename__ = "usage_unfolded"
+    __table_args__ = (
+        CheckConstraint("(organization_id IS NULL) = (organizations IS NOT NULL)", name="organizations_where_mixed"),
+        CheckConstraint("(source IS NULL) = (sources IS NOT NULL)", name="sources_where_mixed"),
+        CheckConstraint(
+            "cardinality(series) = ALL (ARRAY[cardinality(meters), cardinality(latest), cardinality(quantities),"
+            " cardinality(events), coalesce(cardinality(organizations), cardinality(series)),"
+            " coalesce(cardinality(sources), cardinality(series))])",
+            name="entries_complete",
+        ),
+        Index("ix_usage_unfolded_recorded_at", "recorded_at"),
+    )
+
+    recorded_at: Mapped[datetime]
+    organization_id: Mapped[int | None] = mapped_column(BigInteger)
+    source: Mapped[str | None]
+    organizations: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    sources: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    series: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    meters: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    latest: Mapped[list[datetime]] = mapped_column(ARRAY(DateTime(timezone=True)))
+    quantities: Mapped[list[Decimal | None]] = mapped_column(ARRAY(Numeric))
+    events: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+
+
+# As rows, for whoever reads them: the hour of an entry is that of its latest moment.
+ENTRIES = """
+    SELECT coalesce(batch.organization_id, entry.organization_id) AS organization_id,
+           coalesce(batch.source, entry.source) AS source, date_trunc('hour', entry.latest, 'UTC') AS hour,
+           entry.series_id, entry.meter_id, entry.latest, entry.quantity, entry.events, batch.recorded_at, batch.id
+    FROM usage_unfolded AS batch
+    CROSS JOIN LATERAL unnest(batch.organizations, batch.sources, batch.series, batch.meters, batch.latest,
+                              batch.quantities, batch.events)
+        AS entry(organization_id, source, series_id, meter_id, latest, quantity, events)
+"""
+_NOTE = """
+    INSERT INTO usage_unfolded (recorded_at, organization_id, source, organizations, sources, series, meters, latest,
+                                quantities, events)
+    VALUES (%(now)s, %(organization_id)s, %(source)s, CAST(%(organizations)s AS bigint[]),
+            CAST(%(sources)s AS text[]), CAST(%(series)s AS bigint[]), CAST(%(meters)s AS bigint[]),
+            CAST(%(latest)s AS timestamptz[]), CAST(%(quantities)s AS numeric[]), CAST(%(events)s AS integer[]))
+"""
+
+
+def note_batch(came: Sequence[UsageRecord], gone: Sequence[UsageRecord], *, now: datetime) -> None:
+    """Leave a row for events that were stored, and for others that count no more because of them.
+
+    In the transaction that stores them.
+    """
+    samples, quantities, events = _entries(came)
+    for each in gone:
+        samples.append(each)
+        quantities.append("NULL" if each.adds is None else str(each.adds.copy_negate()))
+        events.append("-1")
+    if not samples:
+        return
+    organizations, sources = {each.organization_id for each in samples}, {each.source for each in samples}
+    values = {
+        "now": now,
+        "organization_id": organizations.pop() if len(organizations) == 1 else None,
+        "source": sources.pop() if len(sources) == 1 else None,
+        "organizations": array([str(each.organization_id) for each in samples]) if organizations else None,
+        "sources": array_of_texts([each.source for each in samples]) if sources else None,
+        "series": array([str(each.series_id) for each in samples]),
+        "meters": array([str(each.meter_id) for each in samples]),
+        "latest": array([each.occurred_at.isoformat() for each in samples]),
+        "quantities": array(quantities),
+        "events": array(events),
+    }
+    db.session.connection().exec_driver_sql(_NOTE, values)
+
+
+@exactly
+def _entries(came: Iterable[UsageRecord]) -> tuple[list[UsageRecord], list[str], list[str]]:
+    """Of each organization, source, series and hour the latest event, the quantity and the number of events."""
+    entries: dict[EntryKey, tuple[UsageRecord, Decimal | None, int]] = {}
+    for each in came:
+        if not each.counts:
+            continue
+        moment, adds = each.occurred_at, each.adds
+        key = (each.organization_id, each.source, each.series_id, moment.toordinal() * 24 + moment.hour)
+        found = entries.get(key)
+        if found is None:
+            entries[key] = (each, adds, 1)
+        else:
+            latest, quantity, events = found
+            total = None if adds is None or quantity is None else quantity + adds
+            entries[key] = (each if moment > latest.occurred_at else latest, total, events + 1)
+    return (
+        [latest for latest, _, _ in entries.values()],
+        ["NULL" if quantity is None else str(quantity) for _, quantity, _ in entries.values()],
+        [str(events) for _, _, events in entries.values()],
+    )
