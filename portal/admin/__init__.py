@@ -11,13 +11,21 @@ from portal.admin import (
     agreement_changes,
     catalog,
     catalog_changes,
+    credit_notes,
+    documents,
+    drift,
     finalizing,
     invoices,
     items,
+    mails,
     organizations,
+    runs,
+    stripe_events,
     sync,
     today,
+    totals,
     voiding,
+    writing_off,
 )
 
 
@@ -25,5 +33,6 @@ def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(today.bp, organizations.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
-        *(invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp),
+        *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp),
+        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp),
     )

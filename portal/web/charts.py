@@ -1,4 +1,4 @@
-"""The geometry of charts: stacked bars per day on a zero baseline, ready to be drawn as SVG by a template."""
+"""The geometry of charts: stacked bars per day or month on a zero baseline, ready to be drawn as SVG by a template."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 16, 26
 GRID_LINES = 4
 SERIES_COLOURS = 3
+MOST_MONTH_NAMES = 13
 OTHER = "Other"
 _TENTH = Decimal("0.1")
 _SHORTENED_FROM = 10_000
@@ -38,9 +39,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One day of the table below a chart."""
+    """One day or month of the table below a chart."""
 
-    day: date
+    name: str
     values: tuple[str, ...]
 
 
@@ -49,6 +50,7 @@ class Chart:
     """Everything that the template draws."""
 
     title: str
+    head: str
     finding: str
     series: tuple[str, ...]
     bars: tuple[Bar, ...]
@@ -61,6 +63,17 @@ class Chart:
     left: int = LEFT
 
 
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """What the places along a chart are called; `short` and `long` are formats of dates, `tick` stands below a bar."""
+
+    unit: str
+    preposition: str
+    short: str
+    long: str
+    tick: Callable[[date], str]
+
+
 Values = Mapping[date, Decimal]
 
 
@@ -71,6 +84,32 @@ def bars_per_day(
 
     Credits (values below zero) stand in the table and not in the picture, whose baseline is always zero.
     """
+    axis = _Axis("day", "on", "%-d %b", "%-d %b %Y", lambda day: str(day.day) if day.day % 7 == 1 else "")
+    return _bars(title, axis, days, series, say)
+
+
+def bars_per_month(
+    title: str, months: Sequence[date], series: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]
+) -> Chart:
+    """The same per month, by its first day: below the bars the months of one year, or of more the years."""
+    by_year = len(months) > MOST_MONTH_NAMES
+    axis = _Axis(
+        "month",
+        "in",
+        "%b %Y",
+        "%B %Y",
+        lambda month: f"{month:%b}" if not by_year else f"{month:%Y}" if month.month == 1 else "",
+    )
+    return _bars(title, axis, months, series, say)
+
+
+def _bars(
+    title: str,
+    axis: _Axis,
+    days: Sequence[date],
+    series: Sequence[tuple[str, Values]],
+    say: Callable[[Decimal], str],
+) -> Chart:
     shown = _largest(series)
     step = Decimal(WIDTH - LEFT) / len(days)
     top = _round_number(max(_heights(days, shown), default=Decimal(0)))
@@ -82,22 +121,23 @@ def bars_per_day(
             height = max(values.get(day, Decimal(0)), Decimal(0)) * scale
             if height:
                 base -= height
-                says = f"{day:%-d %b}, {name}: {say(values[day])}"
+                says = f"{day:{axis.short}}, {name}: {say(values[day])}"
                 bars.append(Bar(number, _tenths(LEFT + step * index + step / 10), _tenths(base), _tenths(height), says))
     levels = [top * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
         title=title,
-        finding=_finding(days, shown, say),
+        head=f"{axis.unit.capitalize()} (UTC)",
+        finding=_finding(axis, days, shown, say),
         series=tuple(name for name, _ in shown),
         bars=tuple(bars),
         grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), _short(level)) for level in levels),
         ticks=tuple(
-            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), str(day.day))
+            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), axis.tick(day))
             for index, day in enumerate(days)
-            if day.day % 7 == 1
+            if axis.tick(day)
         ),
         rows=tuple(
-            Row(day, tuple(say(values.get(day, Decimal(0))) for _, values in shown))
+            Row(f"{day:{axis.long}}", tuple(say(values.get(day, Decimal(0))) for _, values in shown))
             for day in days
             if any(day in values for _, values in shown)
         ),
@@ -130,12 +170,14 @@ def _round_number(value: Decimal) -> Decimal:
     return next(nice for nice in (1, 2, 4, 6, 8, 10) if nice >= leading) * power
 
 
-def _finding(days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]) -> str:
+def _finding(
+    axis: _Axis, days: Sequence[date], shown: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]
+) -> str:
     heights = dict(zip(days, _heights(days, shown), strict=True))
     highest = max(days, key=lambda day: (heights[day], day))
     if not heights[highest]:
-        return "Nothing on any day."
-    return f"Highest on {highest:%-d %b %Y}: {say(heights[highest])}."
+        return f"Nothing {axis.preposition} any {axis.unit}."
+    return f"Highest {axis.preposition} {highest:{axis.long}}: {say(heights[highest])}."
 
 
 def _short(value: Decimal) -> str:
