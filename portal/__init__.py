@@ -20,12 +20,15 @@ def create_app(settings: Settings) -> Flask:
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
     from portal.api import costs as costs_api
-    from portal.api import estimates, events, health, webhooks
+    from portal.api import estimates, events, health, invoices, totals, webhooks
     from portal.api import usage as usage_api
+    from portal.bill_runs import jobs as bill_run_jobs
     from portal.infra import logs, pages
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
-    from portal.payments import receiving, sweeping, syncing
+    from portal.mailing import jobs as mailing_jobs
+    from portal.mailing import reminding, sending
+    from portal.payments import crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding
     from portal.web import blueprints as web_blueprints
 
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
@@ -53,17 +56,10 @@ def create_app(settings: Settings) -> Flask:
     Migrate(app, db, directory=str(ROOT / "migrations"))
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
-    assert all((invoicing_jobs, receiving, sweeping, syncing))
-    for blueprint in (
-        events.bp,
-        estimates.bp,
-        usage_api.bp,
-        costs_api.bp,
-        webhooks.bp,
-        health.bp,
-        *web_blueprints(),
-        *admin_blueprints(),
-    ):
+    assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
+    assert all((bill_run_jobs, mailing_jobs, reminding, sending))
+    api = (events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp, webhooks.bp, health.bp)
+    for blueprint in (*api, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)
     cli.register(app)
     return app

@@ -10,16 +10,21 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from portal.archive_commands import archive_usage, list_archives, restore_usage
 from portal.catalog_commands import catalog_group
 from portal.config import VARIABLES, settings_from_env
+from portal.correction_commands import credit_note, write_off_invoice
 from portal.coupon_commands import coupons_group
 from portal.credit_commands import credits_group
 from portal.infra.db import transaction
+from portal.invoice_commands import invoice_group
 from portal.operator import as_operator
+from portal.operator_console import organization_named, print_table
 from portal.price_commands import price_group
+from portal.run_commands import cancel_run, pause, resume, run_month, show_runs
+from portal.stripe_commands import stripe_group
 from portal.subscription_commands import subscriptions_group
 from portal.tax_commands import tax_group
 from portal.usage_commands import usage_group
@@ -42,8 +47,9 @@ def register(app: Flask) -> None:
         coupons_group,
         credits_group,
         tax_group,
+        invoice_group,
         billing,
-        stripe,
+        stripe_group,
         config,
         users,
         keys,
@@ -186,37 +192,30 @@ def void(invoice: UUID, reason: str) -> None:
     console.print(f"{done.number} is {done.state}.")
 
 
-stripe = AppGroup("stripe", help="Stripe: the sandbox, and syncing again.")
-
-
-@stripe.command("sandbox")
-@click.option("--port", type=int, default=12111, show_default=True)
-@click.option("--webhook-url", default="http://127.0.0.1:5000/webhooks/stripe", show_default=True)
-@click.option("--state", type=click.Path(dir_okay=False), help="File that keeps the sandbox's state.")
-def sandbox(port: int, webhook_url: str, state: str | None) -> None:
-    """Run the stand-in Stripe server. Point STRIPE_API_BASE at it."""
-    secret = current_app.config["SETTINGS"].stripe_webhook_secrets[0]
-    words = ["--port", str(port), "--webhook-url", webhook_url, "--webhook-secret", secret]
-    # A program of its own: it imports nothing of the portal.
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "portal.sandbox", *words, *(["--state", state] if state else [])],
-    )
-
-
-@stripe.command("sync")
-@click.argument("invoice", type=click.UUID)
+@billing.command("totals")
+@click.option("--organization", metavar="SLUG", help="Of one organization; without it of the platform.")
+@click.option("--year", type=click.IntRange(2000, 2199), help="Of one year; without it of all.")
 @as_operator
-def sync(invoice: UUID) -> None:
-    """Send an invoice to Stripe again after what stopped it has been repaired."""
-    from portal import billing_cycle
-    from portal.invoicing.queries import invoice_of
+def print_totals(organization: str | None, year: int | None) -> None:
+    """Print what was invoiced: every month, and the sum of every year, by currency."""
+    from portal.invoicing.month_totals import SUMS_HEAD, by_currency, months_of, months_of_platform, written
 
-    with transaction():
-        invoice_id = invoice_of(invoice).id
-    billing_cycle.sync_again(invoice_id)
-    console.print("Queued. Steps that Stripe has answered are not repeated.")
+    months = months_of(organization_named(organization).id) if organization else months_of_platform()
+    table = Table("Month", "Currency", *(Column(name, justify="right") for name in SUMS_HEAD))
+    for of_currency in by_currency([each for each in months if year in (None, each.month.year)]):
+        for of_year in of_currency.years:
+            for each in of_year.months:
+                table.add_row(str(each.month), each.currency, *written(each.totals, each.currency))
+            sums = written(of_year.totals, of_currency.currency)
+            table.add_row(str(of_year.year), of_currency.currency, *sums, style="bold", end_section=True)
+    if not table.row_count:
+        console.print("Nothing has been invoiced.")
+        return
+    print_table(table)
 
+
+for command in (run_month, show_runs, pause, resume, cancel_run, credit_note, write_off_invoice):
+    billing.add_command(command)
 
 config = AppGroup("config", help="Settings.")
 

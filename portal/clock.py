@@ -17,12 +17,17 @@ from flask import Flask, current_app, g
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from portal.bill_runs.advancing import go_on as go_on_with_bill_runs
 from portal.billing_cycle import open_drafts
 from portal.core.periods import Month
 from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
+from portal.mailing.reminding import remind_by_clock
+from portal.payments import breaker
+from portal.payments.reconciling import begin_nightly
 from portal.payments.sweeping import sweep_open_invoices
+from portal.payments.undelivered import fetch_by_clock
 from portal.usage.adopting import adopt_by_clock
 from portal.usage.folding import fold_by_clock
 from portal.usage.levels import count_levels_by_clock
@@ -47,11 +52,29 @@ RECURRING = (
     Recurring("ring for due work", 1, outbox.sweep),
     # An organization without a draft of the current month: new ones, and all of them on the first.
     Recurring("open drafts", 60, lambda: open_drafts(Month.of(clock.now()))),
+    # A complete month without a run; a run whose last job was killed, or whose review is over.
+    Recurring(
+        "go on with bill runs",
+        15,
+        lambda: go_on_with_bill_runs(now=clock.now(), settings=current_app.config["SETTINGS"]),
+    ),
+    # Work that waits for Stripe while it does not answer: the oldest asks, and all of it comes back in order.
+    Recurring("tend the circuit before Stripe", 5, breaker.tend),
     # Open invoices whose webhook never came.
     Recurring(
         "look again at open invoices",
         300,
         lambda: sweep_open_invoices(now=clock.now(), every=LOOK_AGAIN_EVERY),
+    ),
+    # Events whose webhook never came.
+    Recurring("fetch undelivered events", 3600, lambda: fetch_by_clock(now=clock.now())),
+    # Once a day: what differs between the portal and Stripe.
+    Recurring("reconcile with Stripe", 600, lambda: begin_nightly(now=clock.now())),
+    # Unpaid invoices whose reminder has come; mails whose job has died.
+    Recurring(
+        "remind of unpaid invoices",
+        600,
+        lambda: remind_by_clock(now=clock.now(), schedule=current_app.config["SETTINGS"].mail_reminder_days),
     ),
     # Levels that nobody has changed since yesterday: today's hours of them count too.
     Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),

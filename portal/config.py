@@ -3,9 +3,12 @@
 `settings_from_env` refuses to start with the whole list of what is wrong, not at first use.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from email.utils import parseaddr
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class ConfigurationError(SystemExit):
@@ -24,9 +27,15 @@ class Settings:
     stripe_secret_key: str
     stripe_webhook_secrets: tuple[str, ...]
     stripe_api_base: str | None
+    stripe_calls_per_second: int
+    stripe_endpoint_calls_per_second: int
     seller_name: str
     seller_address: str
+    seller_tax_id: str
     finalize_hold_seconds: int
+    bill_run_hold_seconds: int
+    bill_run_automatic: bool
+    bill_run_review_hours: int
     grace_hours: int
     session_days: int
     days_until_due: int
@@ -38,6 +47,11 @@ class Settings:
     htmx_integrity: str
     trusted_hosts: tuple[str, ...]
     proxy_hops: int
+    smtp_url: str | None
+    mail_from: str | None
+    mail_reply_to: str | None
+    mail_attach_pdf: bool
+    mail_reminder_days: tuple[int, ...]
     log_level: str
 
     @property
@@ -54,6 +68,9 @@ def _text(value: str) -> str:
 
 LARGEST_COUNT = 100_000
 LARGEST_LIMIT = 1_000_000_000
+LARGEST_RATE = 10_000
+LARGEST_REMINDER = 365
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def _count(value: str) -> int:
@@ -65,6 +82,12 @@ def _count(value: str) -> int:
 def _limit(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or int(value) > LARGEST_LIMIT:
         raise ValueError(f"it is a whole number from 0 to {LARGEST_LIMIT:,}")
+    return int(value)
+
+
+def _rate(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()) or not 1 <= int(value) <= LARGEST_RATE:
+        raise ValueError(f"it is a whole number from 1 to {LARGEST_RATE:,}")
     return int(value)
 
 
@@ -120,6 +143,43 @@ def _optional_path(value: str) -> str | None:
     return value.strip() or None
 
 
+def _smtp_url(value: str) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("it starts with smtp:// or smtps:// and names a host, and a port if it is not the usual one")
+    is_private = parts.scheme == "smtps" or "starttls=1" in parts.query.split("&")
+    if parts.password and not (is_private or parts.hostname in _HERE):
+        raise ValueError("its password would be sent in the clear; add ?starttls=1 or use smtps://")
+    return value
+
+
+def _mail_address(value: str) -> str | None:
+    name, address = parseaddr(value)
+    local, _, domain = address.rpartition("@")
+    if value and not (local and domain and address.isascii() and value.isprintable() and " " not in address):
+        raise ValueError("it is an address, or a name with an address in <>")
+    return value.strip() or None
+
+
+def _yes_or_no(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError("it is yes or no")
+    return value == "yes"
+
+
+def _days(value: str) -> tuple[int, ...]:
+    parts = _list(value)
+    if not all(re.fullmatch(r"-?[0-9]{1,3}", part) and abs(int(part)) <= LARGEST_REMINDER for part in parts):
+        raise ValueError(f"it is a list of whole days from -{LARGEST_REMINDER} to {LARGEST_REMINDER}, with commas")
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def _stripe_key(value: str) -> str:
     if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
         raise ValueError("it starts with sk_test_ or sk_live_")
@@ -156,13 +216,30 @@ VARIABLES: dict[str, Variable] = {
     "stripe_api_base": Variable(
         "STRIPE_API_BASE", _optional_url, "", "address of the sandbox server; empty means Stripe itself"
     ),
+    "stripe_calls_per_second": Variable(
+        "STRIPE_CALLS_PER_SECOND", _rate, "80", "calls a second that all processes together send to Stripe at most"
+    ),
+    "stripe_endpoint_calls_per_second": Variable(
+        "STRIPE_ENDPOINT_CALLS_PER_SECOND", _rate, "20", "the same for each of Stripe's endpoints"
+    ),
     "seller_name": Variable("SELLER_NAME", _text, "Example Cloud, Inc.", "the seller on every invoice"),
     "seller_address": Variable(
         "SELLER_ADDRESS", _text, "1 Example Street, Springfield", "the seller's address on every invoice"
     ),
+    "seller_tax_id": Variable("SELLER_TAX_ID", str.strip, "", "the seller's tax id on every invoice; empty means none"),
     "finalize_hold_seconds": Variable(
         "FINALIZE_HOLD_SECONDS", _count, "60", "seconds in which a finalize can be taken back with Cancel"
     ),
+    "bill_run_hold_seconds": Variable(
+        "BILL_RUN_HOLD_SECONDS", _count, "600", "the same for the invoices of a bill run"
+    ),
+    "bill_run_automatic": Variable(
+        "BILL_RUN_AUTOMATIC",
+        _yes_or_no,
+        "no",
+        "whether bill runs that the clock starts finalize what is approved by themselves: yes or no",
+    ),
+    "bill_run_review_hours": Variable("BILL_RUN_REVIEW_HOURS", _count, "24", "hours of review before they do so"),
     "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
     "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
     "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
@@ -208,6 +285,26 @@ VARIABLES: dict[str, Variable] = {
     "proxy_hops": Variable(
         "PROXY_HOPS", _count, "0", "number of proxies in front whose X-Forwarded headers are believed"
     ),
+    "smtp_url": Variable(
+        "SMTP_URL",
+        _smtp_url,
+        "",
+        "the mail server: smtp://user:password@host:587?starttls=1, or smtps://; empty means that no mail is sent",
+    ),
+    "mail_from": Variable("MAIL_FROM", _mail_address, "", "who mails are from: Example Cloud <billing@example.com>"),
+    "mail_reply_to": Variable("MAIL_REPLY_TO", _mail_address, "", "where answers go; empty means MAIL_FROM"),
+    "mail_attach_pdf": Variable(
+        "MAIL_ATTACH_PDF",
+        _yes_or_no,
+        "yes",
+        "yes or no: whether the mail of a new invoice has its PDF besides the link",
+    ),
+    "mail_reminder_days": Variable(
+        "MAIL_REMINDER_DAYS",
+        _days,
+        "-3,1,7,14",
+        "days after the due date on which an unpaid invoice is reminded of, before it with a minus; empty means never",
+    ),
     "log_level": Variable("LOG_LEVEL", _log_level, "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
 }
 assert set(VARIABLES) == {field.name for field in fields(Settings)}
@@ -226,6 +323,8 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
             values[field_name] = variable.parse(text)
         except ValueError as error:
             problems.append(f"{variable.name} cannot be used: {error} ({variable.says}).")
+    if values.get("smtp_url") and not values.get("mail_from"):
+        problems.append("MAIL_FROM is not set: with SMTP_URL, mails need somebody whom they are from.")
     problems += _production_problems(values)
     if problems:
         raise ConfigurationError("The portal cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))

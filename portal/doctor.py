@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 
 from portal.infra.db import db
+from portal.invoicing import credit_note_checks
 from portal.invoicing.documents import is_intact
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import items_of
@@ -147,6 +148,40 @@ _by_query(
     """,
 )
 _by_query(
+    "I2",
+    "the totals of months are the sums of their final invoices and credit notes, by organization and of the platform",
+    """
+    WITH documents AS (
+        SELECT organization_id, period_start, currency, 1 AS invoices, tax, total, 0 AS credited, amount_due
+        FROM invoices WHERE state = 'finalized'
+        UNION ALL
+        SELECT i.organization_id, i.period_start, i.currency, 0, 0, 0, n.total, 0
+        FROM credit_notes AS n JOIN invoices AS i ON i.id = n.invoice_id
+    ), expected AS (
+        SELECT organization_id, date_trunc('month', period_start)::date AS month, currency, sum(invoices) AS invoices,
+               sum(tax) AS tax, sum(total) AS total, sum(credited) AS credited, sum(amount_due) AS amount_due
+        FROM documents GROUP BY 1, 2, 3
+    ), platform AS (
+        SELECT month, currency, organization_id % 8 AS slot, sum(invoices) AS invoices, sum(tax) AS tax,
+               sum(total) AS total, sum(credited) AS credited, sum(amount_due) AS amount_due
+        FROM expected GROUP BY 1, 2, 3
+    )
+    SELECT 'organization ' || organization_id || ', ' || month || ', ' || currency
+    FROM expected AS e FULL JOIN invoice_months AS m USING (organization_id, month, currency)
+    WHERE (coalesce(e.invoices, 0), coalesce(e.tax, 0), coalesce(e.total, 0), coalesce(e.credited, 0),
+           coalesce(e.amount_due, 0))
+       <> (coalesce(m.invoices, 0), coalesce(m.tax, 0), coalesce(m.total, 0), coalesce(m.credited, 0),
+           coalesce(m.amount_due, 0))
+    UNION ALL
+    SELECT 'the platform, ' || month || ', ' || currency || ', slot ' || slot
+    FROM platform AS e FULL JOIN platform_months AS m USING (month, currency, slot)
+    WHERE (coalesce(e.invoices, 0), coalesce(e.tax, 0), coalesce(e.total, 0), coalesce(e.credited, 0),
+           coalesce(e.amount_due, 0))
+       <> (coalesce(m.invoices, 0), coalesce(m.tax, 0), coalesce(m.total, 0), coalesce(m.credited, 0),
+           coalesce(m.amount_due, 0))
+    """,
+)
+_by_query(
     "I3",
     "one invoice per organization, period and kind that is not void",
     """
@@ -169,7 +204,7 @@ _by_query(
     "one Stripe invoice per invoice: no step has two answered generations",
     """
     SELECT coalesce(i.number, c.invoice_id::text) FROM stripe_calls AS c LEFT JOIN invoices AS i ON i.id = c.invoice_id
-    WHERE c.outcome = 'ok' GROUP BY 1, c.subject, c.step HAVING count(*) > 1
+    WHERE c.outcome IN ('ok', 'adopted') GROUP BY 1, c.subject, c.step HAVING count(*) > 1
     """,
 )
 _by_query(
@@ -177,19 +212,24 @@ _by_query(
     "a synced invoice has Stripe's id and Stripe's total was ours",
     """
     SELECT i.number FROM invoices AS i
-    LEFT JOIN stripe_calls AS c ON c.invoice_id = i.id AND c.step = 'finalize' AND c.outcome = 'ok'
+    LEFT JOIN stripe_calls AS c
+           ON c.invoice_id = i.id AND c.step = 'finalize' AND c.outcome IN ('ok', 'adopted')
     WHERE i.sync_state = 'synced'
-      AND (i.stripe_id IS NULL OR (c.answer ->> 'total')::bigint <> i.amount_due OR c.answer ->> 'id' <> i.stripe_id)
+      AND (i.stripe_id IS NULL OR c.answer ->> 'id' <> i.stripe_id
+           -- Stripe counts ISK and UGX in hundredths, and MGA in whole units.
+           OR (c.answer ->> 'total')::bigint * CASE i.currency WHEN 'MGA' THEN 100 ELSE 1 END
+              <> i.amount_due * CASE WHEN i.currency IN ('ISK', 'UGX') THEN 100 ELSE 1 END)
     """,
 )
 _by_query(
     "I6",
-    "invoice numbers have no gaps",
+    "numbers of invoices and of credit notes have no gaps",
     """
-    SELECT s.series || ': ' || s.last_number || ' taken, ' || count(i.id) || ' used' FROM number_series AS s
-    LEFT JOIN invoices AS i ON i.number LIKE s.series || '-%'
+    SELECT s.series || ': ' || s.last_number || ' taken, ' || count(i.number) || ' used' FROM number_series AS s
+    LEFT JOIN (SELECT number FROM invoices UNION ALL SELECT number FROM credit_notes) AS i
+           ON i.number LIKE s.series || '-%'
     GROUP BY s.series, s.last_number
-    HAVING s.last_number <> count(i.id) OR s.last_number <> max(right(i.number, 6)::bigint)
+    HAVING s.last_number <> count(i.number) OR s.last_number <> max(right(i.number, 6)::bigint)
     """,
 )
 _by_query(
@@ -212,6 +252,34 @@ _by_query(
     SELECT kind || ' ' || id || ': ' || coalesce(last_error, 'never tried') FROM outbox
     WHERE finished_at IS NULL AND dead_at IS NULL AND run_after < clock_timestamp() - interval '15 minutes'
       AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    """,
+)
+_by_query(
+    "I8",
+    "no bill run is stuck: where something is left to do, somebody is asked to do it",
+    """
+    SELECT r.kind || ' run of ' || r.month || ', ' || r.state FROM bill_runs AS r
+    WHERE EXISTS (SELECT FROM bill_run_items AS t
+                  WHERE t.bill_run_id = r.id
+                    AND (r.state IN ('generating', 'finalizing') AND t.state = 'waiting'
+                         OR r.state = 'finalizing' AND t.state IN ('approved', 'scheduled')))
+      AND NOT EXISTS (SELECT FROM outbox AS o
+                      WHERE o.kind LIKE 'bill_run_%' AND o.arguments ->> 'run_id' = r.id::text
+                        AND o.finished_at IS NULL AND o.dead_at IS NULL)
+      AND (SELECT max(updated_at) FROM bill_run_items AS t WHERE t.bill_run_id = r.id)
+          < clock_timestamp() - interval '15 minutes'
+    """,
+)
+_by_query(
+    "I8",
+    "no invoice is forgotten in its hold window",
+    """
+    SELECT 'invoice ' || i.public_id FROM invoices AS i
+    WHERE i.state = 'scheduled' AND i.finalize_at < clock_timestamp() - interval '15 minutes'
+      AND NOT EXISTS (SELECT FROM outbox AS o
+                      WHERE o.kind = 'finish_finalizing' AND o.dedupe_key = i.id::text AND o.finished_at IS NULL)
+      AND NOT EXISTS (SELECT FROM bill_run_items AS t JOIN bill_runs AS r ON r.id = t.bill_run_id
+                      WHERE t.invoice_id = i.id AND t.state IN ('scheduled', 'failed') AND r.state <> 'closed')
     """,
 )
 _by_query(
@@ -279,6 +347,19 @@ _by_query(
     """,
 )
 _by_query(
+    "I10",
+    "what a bill run says of an invoice is so",
+    """
+    SELECT 'run of ' || r.month || ', organization ' || t.organization_id
+    FROM bill_run_items AS t JOIN bill_runs AS r ON r.id = t.bill_run_id
+    LEFT JOIN invoices AS i ON i.id = t.invoice_id
+    WHERE r.kind = 'monthly'
+      AND (t.state = 'finalized' AND (i.id IS NULL OR i.state NOT IN ('finalized', 'void') OR i.total <> t.total)
+           OR t.state = 'scheduled' AND (i.id IS NULL OR i.state = 'void')
+           OR i.period_start <> r.month)
+    """,
+)
+_by_query(
     "I11",
     "no row points at another organization's row",
     """
@@ -293,6 +374,9 @@ _by_query(
     UNION ALL
     SELECT 'call ' || c.id FROM stripe_calls AS c JOIN invoices AS i ON i.id = c.invoice_id
     WHERE c.organization_id <> i.organization_id
+    UNION ALL
+    SELECT 'bill run ' || t.bill_run_id || ', organization ' || t.organization_id
+    FROM bill_run_items AS t JOIN invoices AS i ON i.id = t.invoice_id WHERE t.organization_id <> i.organization_id
     """,
 )
 _by_query(
@@ -309,3 +393,6 @@ _by_query(
       AND payment_state NOT IN ('refunded', 'disputed')
     """,
 )
+for _code, _rule, _query in credit_note_checks.QUERIES:
+    _by_query(_code, _rule, _query)
+_CHECKS.extend(credit_note_checks.DOCUMENTS)

@@ -12,14 +12,22 @@ from portal.admin import (
     catalog,
     catalog_changes,
     costs,
+    credit_notes,
+    documents,
+    drift,
     finalizing,
     invoices,
     items,
+    mails,
     organizations,
+    runs,
+    stripe_events,
     sync,
     today,
+    totals,
     voiding,
     waiting,
+    writing_off,
 )
 
 
@@ -27,5 +35,6 @@ def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
-        *(invoices.bp, items.bp, finalizing.bp, voiding.bp, sync.bp, waiting.bp),
+        *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
+        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp),
     )

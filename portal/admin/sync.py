@@ -15,6 +15,7 @@ from portal.infra import clock
 from portal.infra.outbox_health import dead_jobs, open_work
 from portal.infra.pages import policy
 from portal.invoicing.queries import counts_by_sync_state, invoice_of, invoices_by_id, invoices_needing_attention
+from portal.payments.breaker import standing
 from portal.payments.queries import latest_events
 
 NOT_LATE, MINUTE = timedelta(0), timedelta(minutes=1)
@@ -31,6 +32,7 @@ def index() -> str:
     return render_template(
         "admin/sync/index.html",
         now=now,
+        circuit=standing(),
         work=[(each, max(now - each.due_at, NOT_LATE) // MINUTE) for each in open_work()],
         dead=dead,
         invoice_of_job=invoices_by_id({job.arguments["invoice_id"] for job in dead if "invoice_id" in job.arguments}),

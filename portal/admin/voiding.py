@@ -1,8 +1,8 @@
-"""Voiding an invoice: with a reason, after saying what it does."""
+"""Voiding an invoice, and issuing it anew: with a reason, after saying what it does."""
 
 from uuid import UUID
 
-from flask import flash, redirect, render_template, url_for
+from flask import flash, redirect, render_template, request, url_for
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import TextAreaField
@@ -17,7 +17,7 @@ from portal.infra.db import transaction
 from portal.infra.pages import policy
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
-from portal.invoicing.voiding import void_invoice
+from portal.invoicing.voiding import reissue_invoice, void_invoice
 
 bp = staff_blueprint("admin_voiding")
 
@@ -51,20 +51,23 @@ def confirm(public_id: UUID) -> str | tuple[str, int]:
 @bp.post("/invoices/<uuid:public_id>/void")
 @policy("void invoices")
 def void(public_id: UUID) -> Response | tuple[str, int]:
-    """Void it, here at once and at Stripe by a job."""
+    """Void it, here at once and at Stripe by a job; or issue it anew: its one-off items come onto the new draft too."""
     invoice = invoice_of(public_id)
     if invoice.state in (InvoiceState.DRAFT, InvoiceState.SCHEDULED):
         return _refused(public_id, _not_final(invoice))
     form = VoidForm()
     if not form.validate():
         return render_template("admin/invoices/void.html", invoice=invoice, form=form), 422
+    anew = request.form.get("step") == "reissue"
+    verb = reissue_invoice if anew else void_invoice
     try:
         with transaction():
-            invoice = void_invoice(invoice.id, reason=form.reason.data or "", now=clock.now())
+            shown = verb(invoice.id, reason=form.reason.data or "", now=clock.now())
     except InvalidTransition as refusal:
         return _refused(public_id, refusal)
-    flash(f"{invoice.number} is void. Its number stays, and Stripe is told.", "success")
-    return redirect(url_for("admin_invoices.show", public_id=public_id), 303)
+    said = " This draft replaces it, with its one-off items." if anew else ""
+    flash(f"{invoice.number} is void. Its number stays, and Stripe is told.{said}", "success")
+    return redirect(url_for("admin_invoices.show", public_id=shown.public_id), 303)
 
 
 def _not_final(invoice: Invoice) -> InvalidTransition:

@@ -10,9 +10,10 @@ from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from portal.infra.db import db
+from portal.infra.db import SYSTEM, act_as, db
 from portal.infra.pages import policy
 from portal.infra.queue import connect
+from portal.payments.breaker import Standing, standing
 
 bp = Blueprint("health", __name__)
 _DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.yaml"
@@ -28,7 +29,7 @@ def healthz() -> tuple[str, int]:
 @bp.get("/readyz")
 @policy("public")
 def readyz() -> tuple[Response, int]:
-    """The database answers (needed), and Redis does (without it, work is only delayed)."""
+    """The database answers (needed), and Redis and Stripe do (without them, work is only delayed)."""
     try:
         with db.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
@@ -40,7 +41,15 @@ def readyz() -> tuple[Response, int]:
         redis = "ok"
     except RedisError:
         redis = "away"
-    return jsonify({"database": database, "redis": redis}), 200 if database == "ok" else 503
+    found = {"database": database, "redis": redis}
+    if database == "ok" and (circuit := _circuit()) is not None:
+        found["stripe"] = f"Stripe has not answered since {circuit.opened_at:%Y-%m-%d %H:%M} UTC; its work waits."
+    return jsonify(found), 200 if database == "ok" else 503
+
+
+def _circuit() -> Standing | None:
+    act_as(SYSTEM)
+    return standing()
 
 
 @bp.get("/api/v1/openapi.json")

@@ -94,8 +94,13 @@ class Line:
         return {name: amount for name, amount in amounts.items() if amount}
 
     def kept(self) -> dict[str, Any]:
-        """The derivation as an invoice keeps it: with the rate that the line was taxed at, for giving it back."""
-        return self.derivation | ({"tax_percent": plain(self.tax_percent)} if self.tax_percent else {})
+        """The derivation as an invoice keeps it: with what the line is of, and the rate that it was taxed at.
+
+        So it can be given back later, grouped on paper, and computed again from the document alone.
+        """
+        tax_percent = plain(self.tax_percent) if self.tax_percent else ""
+        named = {"product": self.product, "meter": self.meter, "tax_percent": tax_percent}
+        return self.derivation | {name: value for name, value in named.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

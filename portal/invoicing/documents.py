@@ -10,6 +10,7 @@ from typing import Any
 from portal.core.exact import plain
 from portal.core.keys import content_hash
 from portal.invoicing.models import Invoice, InvoiceItem
+from portal.organizations.models import Organization
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class Seller:
 
     name: str
     address: str
+    tax_id: str = ""
+
+    def facts(self) -> dict[str, str]:
+        """The seller as a document names it; the tax id only if there is one, so that older documents still agree."""
+        return {"name": self.name, "address": self.address} | ({"tax_id": self.tax_id} if self.tax_id else {})
 
 
 def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) -> dict[str, Any]:
@@ -29,19 +35,24 @@ def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) 
         "period": [invoice.period_start.isoformat(), invoice.period_end.isoformat()],
         "invoiced_on": invoice.invoiced_at.date().isoformat() if invoice.invoiced_at else None,
         "due_date": invoice.due_date.isoformat() if invoice.due_date else None,
-        "seller": {"name": seller.name, "address": seller.address},
-        "buyer": {
-            "name": organization.legal_name or organization.name,
-            "address": organization.address,
-            "tax_id": organization.tax_id,
-            "purchase_order": organization.purchase_order,
-        },
+        "seller": seller.facts(),
+        "buyer": buyer_of(organization),
         "lines": lines_of(items),
         "tax": invoice.tax_details,
         "total": invoice.total,
         "credits_applied": invoice.credits_applied,
         "balance_applied": invoice.balance_applied,
         "amount_due": invoice.amount_due,
+    }
+
+
+def buyer_of(organization: Organization) -> dict[str, Any]:
+    """The buyer as a document names it."""
+    return {
+        "name": organization.legal_name or organization.name,
+        "address": organization.address,
+        "tax_id": organization.tax_id,
+        "purchase_order": organization.purchase_order,
     }
 
 

@@ -5,6 +5,7 @@ the invoice gets its number and its hash (scheduled → finalized) and is handed
 beyond the frozen quantities is late usage.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,11 +18,13 @@ from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require
 from portal.core.statement import tax_facts
 from portal.infra import outbox
 from portal.infra.db import db
+from portal.invoicing.announcing import announce_issued
 from portal.invoicing.billed import freeze, unfreeze
 from portal.invoicing.crediting import give_credit_back, use_credit
 from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
+from portal.invoicing.month_totals import Totals, count_document
 from portal.invoicing.numbering import next_number
 from portal.invoicing.queries import items_of, lock_invoice
 from portal.invoicing.trail import record_change
@@ -42,6 +45,24 @@ class Terms:
 
 def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms) -> Invoice:
     """Freeze a draft as its fingerprint shows it, and finalize it now or when the hold window has passed.
+
+    Raises what `schedule` raises; nothing is changed then.
+    """
+    invoice = schedule(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms)
+    if terms.hold_seconds == 0:
+        return finish(invoice_id, now=now, terms=terms)
+    outbox.enqueue(
+        FINISH,
+        dedupe_key=str(invoice.id),
+        organization_id=invoice.organization_id,
+        run_after=invoice.finalize_at,
+        invoice_id=invoice.id,
+    )
+    return invoice
+
+
+def schedule(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms) -> Invoice:
+    """Freeze a draft as its fingerprint shows it. Whoever calls this sees to it that it is finished after its hold.
 
     Raises NotReady while its month runs or usage has no price, DraftChanged if the figures are no longer those that
     were seen, InvalidTransition (saying by whom and when) if somebody was faster. Nothing is changed in these cases.
@@ -75,15 +96,6 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
         after={"state": "scheduled", "total": invoice.total, "fingerprint": fingerprint},
     )
     db.session.flush()
-    if terms.hold_seconds == 0:
-        return finish(invoice_id, now=now, terms=terms)
-    outbox.enqueue(
-        FINISH,
-        dedupe_key=str(invoice.id),
-        organization_id=invoice.organization_id,
-        run_after=invoice.finalize_at,
-        invoice_id=invoice.id,
-    )
     return invoice
 
 
@@ -130,34 +142,41 @@ def finish(invoice_id: int, *, now: datetime, terms: Terms) -> Invoice:
     items = items_of(invoice.id)
     # All columns change in one UPDATE, because the row is frozen by a trigger from that UPDATE on.
     with db.session.no_autoflush:
-        if invoice.total < 0:
-            _move_balance(invoice, -invoice.total, "carried forward: credits above charges")
-        _make_owed(invoice, now, terms)
-        invoice.number = next_number(now.year)
-        invoice.document = document_of(invoice, items, terms.seller)
-        invoice.content_sha256 = content_hash(invoice.document)
-        record_change(
-            invoice,
-            "finalized",
-            before={"state": "scheduled"},
-            after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
-        )
+        make_owed(invoice, now, terms)
+        count_document(invoice, Totals.of(invoice))
+        seal(invoice, items, next_number(now.year), terms)
     db.session.flush()
     return invoice
 
 
-def _make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
+def make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
     """From now on it is owed: dates, and on to the sync; an invoice of nothing is settled at once."""
+    if invoice.total < 0:
+        _move_balance(invoice, -invoice.total, "carried forward: credits above charges")
     invoice.state = InvoiceState.FINALIZED
     invoice.finalized_at = invoice.invoiced_at = now
     invoice.due_date = (now + timedelta(days=terms.days_until_due)).date()
     if invoice.amount_due == 0:
         invoice.payment_state = PaymentState.PAID
         invoice.paid_at = now
+        announce_issued(invoice)
     else:
         invoice.payment_state = PaymentState.OPEN
         invoice.sync_state = SyncState.PENDING
         outbox.enqueue(SYNC, dedupe_key=str(invoice.id), organization_id=invoice.organization_id, invoice_id=invoice.id)
+
+
+def seal(invoice: Invoice, items: Sequence[InvoiceItem], number: str, terms: Terms) -> None:
+    """Give an invoice that is owed its number, its document and its hash, with the audit entry that says so."""
+    invoice.number = number
+    invoice.document = document_of(invoice, items, terms.seller)
+    invoice.content_sha256 = content_hash(invoice.document)
+    record_change(
+        invoice,
+        "finalized",
+        before={"state": "scheduled"},
+        after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
+    )
 
 
 def _require_draft(invoice: Invoice) -> None:

@@ -12,7 +12,7 @@ from portal.invoicing.finalizing import FINISH, Terms, finish
 def terms_of(settings: Settings) -> Terms:
     """What finalizing takes from the settings."""
     return Terms(
-        seller=Seller(settings.seller_name, settings.seller_address),
+        seller=Seller(settings.seller_name, settings.seller_address, settings.seller_tax_id),
         hold_seconds=settings.finalize_hold_seconds,
         days_until_due=settings.days_until_due,
     )

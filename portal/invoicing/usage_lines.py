@@ -125,7 +125,7 @@ class _Pool:
                 events=self.events,
                 already_events=reached.events,
             )
-        size = charge(_of_units_only(self.version.terms), abs(self.priced), events=self.events)
+        size = charge(of_units_only(self.version.terms), abs(self.priced), events=self.events)
         return Charge(-size.amount, size.steps)
 
 
@@ -144,7 +144,7 @@ def _net(segments: Sequence["_Pool"]) -> None:
             segment.priced += taken
 
 
-def _of_units_only(terms: Terms) -> Terms:
+def of_units_only(terms: Terms) -> Terms:
     """A price without what is asked once a month or an event: that is charged, and never given back."""
     tiers = tuple(replace(tier, flat_amount=ZERO) for tier in terms.tiers)
     return replace(

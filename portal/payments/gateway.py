@@ -1,12 +1,12 @@
 """Stripe in the portal's words. The only file that imports stripe, so that keys and retries are all here.
 
-Nothing here retries: a call is made once, and what came of it is one of four things: an answer (returned),
-refused, busy, or unknown. Unknown means just that: the call may have worked.
+Nothing here retries: a call waits for its turn, is made once, and what came of it is one of four things: an answer
+(returned), refused, busy, or unknown. Unknown means just that: the call may have worked.
 """
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from flask import current_app
 from rq.timeouts import BaseTimeoutException
 
 from portal.core.errors import InvalidInput
+from portal.payments import pacing
 
 if TYPE_CHECKING:
     import stripe
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5, 20
 SIGNATURE_TOLERANCE_SECONDS = 300
-LINES_PER_PAGE = 100
+LINES_PER_PAGE = OBJECTS_PER_PAGE = 100
 log = logging.getLogger(__name__)
 
 
@@ -33,12 +34,24 @@ class OutcomeUnknown(GatewayError):
     """No answer, or none that can be understood: the call may have worked. Same key, same parameters, later."""
 
 
+class FailureStored(OutcomeUnknown):
+    """Stripe has kept an error for this key and repeats it: asking with the same key tells nothing any more."""
+
+
+class NotSent(GatewayError):
+    """The call had no turn within the longest wait: it was not made."""
+
+
 class Busy(GatewayError):
     """Stripe asks to slow down, or another call holds the object: nothing is known of it; same key, later."""
 
 
 class Refused(GatewayError):
     """Stripe understood and said no: trying again with the same parameters cannot help."""
+
+
+class Missing(Refused):
+    """Stripe has no such object, or not any more."""
 
 
 def preload() -> None:
@@ -49,7 +62,7 @@ def preload() -> None:
 def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idempotency_key: str) -> dict[str, Any]:
     """Make one changing call. `step` names it, `target` is the id of the object that it changes, if any.
 
-    Returns Stripe's object as plain data. Raises OutcomeUnknown, Busy or Refused.
+    Returns Stripe's object as plain data. Raises OutcomeUnknown, Busy, NotSent or Refused.
     """
     client = client_of_app()
     arguments = (target,) if target is not None else ()
@@ -57,9 +70,12 @@ def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idemp
         "customer": client.v1.customers.create,
         "create": client.v1.invoices.create,
         "add_lines": client.v1.invoices.add_lines,
+        "remove_lines": client.v1.invoices.remove_lines,
         "finalize": client.v1.invoices.finalize_invoice,
         "void": client.v1.invoices.void_invoice,
         "delete": client.v1.invoices.delete,
+        "credit_note": client.v1.credit_notes.create,
+        "write_off": client.v1.invoices.mark_uncollectible,
     }
     call: Any = calls[step]
     options = None if step == "delete" else {"idempotency_key": idempotency_key}
@@ -73,14 +89,22 @@ def read_invoice(stripe_id: str) -> dict[str, Any]:
 
 def read_lines(stripe_id: str) -> list[dict[str, Any]]:
     """All lines of an invoice, by pages of 100."""
-    lines: list[dict[str, Any]] = []
-    more: Any = {"limit": LINES_PER_PAGE}
-    while True:
-        page = _answer(partial(client_of_app().v1.invoices.line_items.list, stripe_id, more))
-        lines += page["data"]
-        if not page["has_more"]:
-            return lines
-        more = {"limit": LINES_PER_PAGE, "starting_after": lines[-1]["id"]}
+    client = client_of_app()
+    return _all_pages(lambda page: client.v1.invoices.line_items.list(stripe_id, page))
+
+
+def customers_made(since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """All customers that were created at Stripe between two moments, but for deleted ones."""
+    client = client_of_app()
+    window: Any = {"created": _window(since, until)}
+    return _all_pages(lambda page: client.v1.customers.list(window | page))
+
+
+def invoices_made(customer: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """All invoices of a customer that were created at Stripe between two moments, in whatever state."""
+    client = client_of_app()
+    window: Any = {"customer": customer, "created": _window(since, until)}
+    return _all_pages(lambda page: client.v1.invoices.list(window | page))
 
 
 def read_event(payload: bytes, header: str | None, secrets: Sequence[str], *, now: datetime) -> dict[str, Any]:
@@ -128,6 +152,13 @@ def client_of_app() -> "stripe.StripeClient":
 def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
     import stripe
 
+    class PacedClient(stripe.RequestsClient):
+        """Every call of the library waits for its turn, whoever makes it."""
+
+        def request(self, method: str, url: str, headers: Any, post_data: Any = None, **more: Any) -> Any:
+            pacing.wait_for_turn(method, url)
+            return super().request(method, url, headers, post_data, **more)
+
     addresses: Any = {"api": api_base} if api_base else {}
     timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
     return stripe.StripeClient(
@@ -135,8 +166,23 @@ def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
         base_addresses=addresses,
         # The library's own retries would hide an unknown outcome from the journal.
         max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=timeout),
+        http_client=PacedClient(timeout=timeout),
     )
+
+
+def _all_pages(read_page: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    more: dict[str, Any] = {"limit": OBJECTS_PER_PAGE}
+    while True:
+        page = _answer(partial(read_page, more))
+        rows += page["data"]
+        if not page["has_more"]:
+            return rows
+        more = {"limit": OBJECTS_PER_PAGE, "starting_after": rows[-1]["id"]}
+
+
+def _window(since: datetime, until: datetime) -> dict[str, int]:
+    return {"gte": int(since.timestamp()), "lte": int(until.timestamp())}
 
 
 def _answer(call: Any) -> dict[str, Any]:
@@ -144,6 +190,8 @@ def _answer(call: Any) -> dict[str, Any]:
 
     try:
         found: dict[str, Any] = call().to_dict()
+    except pacing.NoTurn:
+        raise NotSent("Many calls to Stripe wait for their turn; this one comes later.") from None
     except stripe.APIConnectionError as error:
         if isinstance(error.__cause__, BaseTimeoutException):
             log.warning("the job's time ran out inside a call to Stripe")
@@ -156,14 +204,69 @@ def _answer(call: Any) -> dict[str, Any]:
         status = error.http_status or 0
         if status == 409:
             raise Busy("Stripe is still working on the same call.") from error
+        if status == 404 and error.code == "resource_missing":
+            raise Missing(f"Stripe refused: {error.user_message or error}") from error
         if 400 <= status < 500:
             raise Refused(f"Stripe refused: {error.user_message or error}") from error
+        if _is_repeated(error):
+            raise FailureStored(f"Stripe keeps answering {status} for this call.") from error
         raise OutcomeUnknown(f"Stripe answered {status or 'something that cannot be read'}.") from error
     if "id" not in found and "data" not in found:
         raise OutcomeUnknown("Stripe's answer has no id.")
     return found
 
 
+def _is_repeated(error: "stripe.StripeError") -> bool:
+    """Whether Stripe says that this is the answer which it has kept for the key."""
+    headers: Mapping[str, Any] = error.headers or {}
+    return any(name.lower() == "idempotent-replayed" and value == "true" for name, value in headers.items())
+
+
 def _timestamp_of(header: str) -> int:
     parts = dict(part.split("=", 1) for part in header.split(",") if "=" in part)
     return int(parts["t"]) if parts.get("t", "").isdigit() else 0
+
+
+def credit_notes_on(stripe_invoice: str) -> list[dict[str, Any]]:
+    """All credit notes on an invoice, as Stripe has them now. Raises OutcomeUnknown, Busy, NotSent or Refused."""
+    wanted: Any = {"invoice": stripe_invoice}
+    client = client_of_app()
+    return _all_pages(lambda page: client.v1.credit_notes.list(wanted | page))
+
+
+def page_of_invoices(since: datetime, until: datetime, after: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """One page of the invoices made in [since, until), newest first, with their customers; and whether more follow."""
+    wanted: Any = {"created": _made_in(since, until), "expand": ["data.customer"]}
+    return _page(lambda page: client_of_app().v1.invoices.list(wanted | page), after)
+
+
+def page_of_customers(since: datetime, until: datetime, after: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """One page of the customers made in [since, until) and not deleted, newest first; and whether more follow."""
+    wanted: Any = {"created": _made_in(since, until)}
+    return _page(lambda page: client_of_app().v1.customers.list(wanted | page), after)
+
+
+def page_of_undelivered_events(since: datetime, until: datetime) -> tuple[list[dict[str, Any]], bool]:
+    """Up to 100 events of [since, until) that no webhook has brought, newest first; and whether more follow."""
+    wanted: Any = {"created": _made_in(since, until), "delivery_success": False}
+    return _page(lambda page: client_of_app().v1.events.list(wanted | page), None)
+
+
+def find_invoice(stripe_id: str) -> dict[str, Any] | None:
+    """An invoice with its customer, or None if Stripe has none with this id. Raises as `read_invoice` otherwise."""
+    try:
+        return _answer(lambda: client_of_app().v1.invoices.retrieve(stripe_id, {"expand": ["customer"]}))
+    except Refused as refusal:
+        if getattr(refusal.__cause__, "http_status", None) == 404:
+            return None
+        raise
+
+
+def _page(read: Callable[[Any], Any], after: str | None) -> tuple[list[dict[str, Any]], bool]:
+    cursor = {"starting_after": after} if after is not None else {}
+    found = _answer(lambda: read({"limit": OBJECTS_PER_PAGE, **cursor}))
+    return found["data"], found["has_more"]
+
+
+def _made_in(since: datetime, until: datetime) -> dict[str, int]:
+    return {"gte": int(since.timestamp()), "lt": int(until.timestamp())}

@@ -1,4 +1,4 @@
-"""Tables of getting paid: the journal of calls to Stripe, and the events that Stripe sent."""
+"""Tables of getting paid: the journal of calls to Stripe, the circuit before them, and the events that Stripe sent."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.types import Integer
+from sqlalchemy.types import Integer, SmallInteger
 
 from portal.infra.db import Model, Numbered
 
@@ -15,7 +15,9 @@ from portal.infra.db import Model, Numbered
 class StripeCall(Numbered, Model):
     """One call that changes something at Stripe: written before it is made, answered in a transaction of its own.
 
-    `outcome` is null while no answer has come: the call may or may not have worked.
+    `outcome` is null while no answer has come: the call may or may not have worked. `adopted` means that what it made
+    was found at Stripe later, `absent` that certainly nothing was. `failure_stored`: Stripe repeats an error for the
+    key. `absent_since`: when a complete list at Stripe was first without it.
     """
 
     __tablename__ = "stripe_calls"
@@ -23,7 +25,7 @@ class StripeCall(Numbered, Model):
         UniqueConstraint("subject", "step", "generation"),
         Index("ix_stripe_calls_organization_id", "organization_id"),
         Index("ix_stripe_calls_invoice_id", "invoice_id"),
-        CheckConstraint("outcome IN ('ok', 'unknown', 'refused')", name="outcome_known"),
+        CheckConstraint("outcome IN ('ok', 'unknown', 'refused', 'adopted', 'absent')", name="outcome_known"),
     )
 
     organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
@@ -37,8 +39,27 @@ class StripeCall(Numbered, Model):
     last_attempt_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     outcome: Mapped[str | None]
+    failure_stored: Mapped[bool] = mapped_column(server_default=text("false"))
+    absent_since: Mapped[datetime | None]
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     error: Mapped[str | None]
+
+
+class StripeCircuit(Model):
+    """One row: how many calls in a row had no good end, and since when nothing is sent. No row yet: all is well."""
+
+    __tablename__ = "stripe_circuit"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("(opened_at IS NULL) = (retry_at IS NULL)", name="open_with_a_next_try"),
+    )
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default=text("1"))
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_error: Mapped[str | None]
+    opened_at: Mapped[datetime | None]
+    failed_probes: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    retry_at: Mapped[datetime | None]
 
 
 class StripeEvent(Numbered, Model):

@@ -62,6 +62,9 @@ def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
         with lease.transaction():
             event = db.session.get_one(StripeEvent, stripe_event_id)
             event.state, event.note = "ignored", str(reason)
+        if isinstance(reason, journal.Gone):
+            # A draft that was deleted, by our own voiding for example; nobody has to look at that.
+            return
         raise
     with lease.transaction():
         now = clock.now()

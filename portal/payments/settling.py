@@ -4,9 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, may_move
+from portal.core.money import major_text
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
 from portal.invoicing.trail import record_change
+from portal.payments.announcing import announce_payment
+from portal.payments.stripe_units import is_same, stripe_text
 
 # How far along an invoice is at Stripe: an older reading never takes back a later one.
 _RANK = {"draft": 0, "open": 1, "uncollectible": 2, "paid": 3, "void": 3}
@@ -16,7 +19,8 @@ ACTION_REQUIRED_EVENT = "invoice.payment_action_required"
 def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_type: str | None = None) -> Invoice:
     """Move our payment state to what Stripe's invoice says. Idempotent, and never backwards.
 
-    A payment that is not of our total, and a void that was not ours, are shown as a mismatch instead of being applied.
+    A payment that is not of our total and currency, or not of all that was due, and a void that was not ours, are shown
+    as a mismatch instead of being applied.
     """
     invoice = lock_invoice(invoice_id)
     before = {"payment_state": invoice.payment_state, "sync_state": invoice.sync_state}
@@ -25,8 +29,9 @@ def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_t
     invoice.stripe_status = theirs["status"]
     invoice.hosted_invoice_url = theirs.get("hosted_invoice_url") or invoice.hosted_invoice_url
     target = _payment_state_of(theirs, event_type)
-    if theirs.get("total") != invoice.amount_due and theirs["status"] in ("open", "paid"):
-        _flag(invoice, f"Stripe's total is {theirs.get('total')}; ours is {invoice.amount_due}.")
+    difference = _difference(invoice, theirs)
+    if difference is not None:
+        _flag(invoice, difference)
     elif theirs["status"] == "void" and invoice.state != InvoiceState.VOID:
         _flag(invoice, "The invoice was voided at Stripe, not here.")
     elif target is not None and may_move(PaymentState(invoice.payment_state), target):
@@ -44,7 +49,25 @@ def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_t
             after={**after, "stripe_status": invoice.stripe_status},
             reason=event_type,
         )
+    announce_payment(invoice, theirs, before["payment_state"], event_type)
     return invoice
+
+
+def _difference(invoice: Invoice, theirs: dict[str, Any]) -> str | None:
+    """What is not ours, or not paid in full, about an invoice that Stripe asks for; a sentence.
+
+    Stripe's `amount_due` may differ from the total by what it carries on the customer's balance or has credited.
+    """
+    if theirs["status"] not in ("open", "paid"):
+        return None
+    currency = theirs["currency"].upper()
+    if currency != invoice.currency or not is_same(invoice.amount_due, theirs.get("total"), currency):
+        ours = major_text(invoice.amount_due, invoice.currency)
+        return f"Stripe's total is {stripe_text(theirs.get('total'), currency)}; ours is {ours} {invoice.currency}."
+    if theirs["status"] == "paid" and theirs["amount_paid"] != theirs["amount_due"]:
+        paid, due = (stripe_text(theirs[name], currency) for name in ("amount_paid", "amount_due"))
+        return f"Stripe says paid, but {paid} came in where {due} was due. Settle the difference at Stripe."
+    return None
 
 
 def _payment_state_of(theirs: dict[str, Any], event_type: str | None) -> PaymentState | None:

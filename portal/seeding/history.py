@@ -15,6 +15,7 @@ from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month, midnight
 from portal.infra import outbox
 from portal.infra.db import db, transaction
+from portal.invoicing.announcing import ISSUED, RECEIPT
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import SYNC, Terms, finalize
 from portal.invoicing.jobs import terms_of
@@ -123,8 +124,9 @@ def _finalize(invoice_id: int, when: datetime, terms: Terms) -> None:
     invoice = lock_invoice(invoice_id)
     fingerprint = draft_of(invoice.organization, invoice.month).fingerprint
     finalize(invoice_id, fingerprint=fingerprint, by=BY, now=when, terms=terms)
-    # What the history says of the sync is written below; nothing of it is sent again.
+    # What the history says of the sync is written below; nothing of it is sent again, or mailed.
     outbox.cancel(SYNC, str(invoice_id))
+    outbox.cancel(ISSUED, str(invoice_id))
 
 
 def _settle(invoice_id: int, state: PaymentState, when: datetime, settings: Settings) -> None:
@@ -136,13 +138,18 @@ def _settle(invoice_id: int, state: PaymentState, when: datetime, settings: Sett
     invoice.sync_state = SyncState.SYNCED
     invoice.synced_at = invoice.finalized_at
     base = settings.stripe_api_base
+    is_paid = state is PaymentState.PAID
     theirs = {
-        "status": "paid" if state is PaymentState.PAID else "open",
+        "status": "paid" if is_paid else "open",
+        "currency": invoice.currency.lower(),
         "total": invoice.amount_due,
+        "amount_due": invoice.amount_due,
+        "amount_paid": invoice.amount_due if is_paid else 0,
         "attempt_count": int(state is PaymentState.FAILED),
         "hosted_invoice_url": base and f"{base}/hosted/{invoice.stripe_id}",
     }
     take_over(invoice_id, theirs, now=when)
+    outbox.cancel(RECEIPT, str(invoice_id))
 
 
 def _void(invoice_id: int, when: datetime) -> None:

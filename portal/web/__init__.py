@@ -7,16 +7,23 @@ Everything works without JavaScript; htmx only saves reloading.
 from flask import Blueprint
 
 from portal.web.costs import bp as costs
+from portal.web.credit_notes import bp as credit_notes
+from portal.web.documents import bp as documents
 from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
 from portal.web.invoices import bp as invoices
+from portal.web.mail_settings import bp as mail_settings
 from portal.web.overview import bp as overview
 from portal.web.plans import bp as plans
 from portal.web.session import bp as session
+from portal.web.totals import bp as totals
 from portal.web.usage import bp as usage
 from portal.web.usage_events import bp as usage_events
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
-    return (session, overview, usage, usage_events, drafts, draft_changes, invoices, costs, plans)
+    return (
+        *(session, overview, usage, usage_events, costs, plans, mail_settings),
+        *(drafts, draft_changes, invoices, documents, credit_notes, totals),
+    )

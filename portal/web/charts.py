@@ -1,7 +1,7 @@
 """The geometry of charts: stacked bars in time on a zero baseline, ready to be drawn as SVG by a template."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
 
@@ -11,6 +11,8 @@ WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 16, 26
 GRID_LINES = 4
 SERIES_COLOURS = 3
+# Below so many bars stand months, below more of them years.
+MOST_MONTH_NAMES = 13
 OTHER = "Other"
 _TENTH = Decimal("0.1")
 _SHORTENED_FROM = 10_000
@@ -110,6 +112,16 @@ def bars_per_day(
 ) -> Chart:
     """Stack the largest series of each day; see `bars`."""
     return bars(title, days, series, say, DAYS)
+
+
+def bars_per_month(
+    title: str, months: Sequence[date], series: Sequence[tuple[str, Values]], say: Callable[[Decimal], str]
+) -> Chart:
+    """The same per month, by its first day: below the bars the months of one year, or of more the years."""
+    axis = MONTHS
+    if len(months) > MOST_MONTH_NAMES:
+        axis = replace(MONTHS, tick=lambda month: f"{month:%Y}" if month.month == 1 else "")
+    return bars(title, months, series, say, axis)
 
 
 def bars(

@@ -15,6 +15,7 @@ from portal.infra.pages import csv_response, policy
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
+from portal.invoicing.standing import SOON_SECONDS, second_of
 from portal.invoicing.sums import sums_of_draft
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
@@ -23,7 +24,6 @@ from portal.usage.queries import usage_complete_up_to
 from portal.web.explaining import explain
 from portal.web.lines import CSV_HEAD, chosen_line, csv_rows, lines_of_draft
 from portal.web.months import chosen_month
-from portal.web.standing import SOON_SECONDS, second_of
 
 WATCHING_SECONDS = 15
 bp = Blueprint("drafts", __name__, url_prefix="/invoices")
@@ -77,7 +77,7 @@ def download() -> ResponseReturnValue:
     month = chosen_month(clock.now())
     invoice = invoice_for_month(my_seat().organization_id, month)
     if invoice is not None and invoice.state == InvoiceState.FINALIZED:
-        return redirect(url_for("invoices.download", public_id=invoice.public_id), 303)
+        return redirect(url_for("documents.download", public_id=invoice.public_id, kind="csv"), 303)
     return draft_file(open_month(month, invoice))
 
 

@@ -1,27 +1,27 @@
 """Invoices: the list, and each final one as it was frozen, with how its payment stands."""
 
-import json
 from datetime import date
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, render_template, request, url_for
+from flask import Blueprint, current_app, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from portal.core.errors import InvalidInput, NotFound
+from portal.core.errors import InvalidInput
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import major_text
 from portal.infra import clock
 from portal.infra.pages import csv_response, policy
+from portal.invoicing.exporting.files import document_of_final
 from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, invoices_of
+from portal.invoicing.standing import overdue_since, standing_of, word_of
 from portal.invoicing.sums import sums_of_invoice
 from portal.signed_in import guard_page, my_seat
-from portal.web.drafts import draft_file, draft_page, open_month
+from portal.web.drafts import draft_page, open_month
 from portal.web.explaining import explain
-from portal.web.lines import CSV_HEAD, chosen_line, csv_rows, lines_of_document
-from portal.web.standing import is_overdue, standing_of, word_of
+from portal.web.lines import chosen_line, lines_of_document
 
 PAGE_ROWS = 24
 _LONGEST_ID = 18
@@ -33,20 +33,25 @@ bp = Blueprint("invoices", __name__)
 bp.before_request(guard_page)
 
 
+@bp.app_context_processor
+def _offer_overdue() -> dict[str, Any]:
+    """Lists of invoices say since when one is overdue."""
+    return {"overdue_since": lambda invoice: overdue_since(invoice, clock.now().date())}
+
+
 @bp.get("/invoices")
 @policy("view invoices")
 def index() -> ResponseReturnValue:
     """One page of my invoices, newest first."""
-    now = clock.now()
     found = invoices_of(my_seat().organization_id, before=_cursor(), limit=PAGE_ROWS + 1)
     invoices = found[:PAGE_ROWS]
     last = invoices[-1] if len(found) > PAGE_ROWS else None
     return render_template(
         "web/invoices/index.html",
         invoices=invoices,
-        overdue={invoice.id for invoice in invoices if is_overdue(invoice, now.date())},
         older=url_for(".index", before=f"{last.period_start}.{last.id}") if last else None,
         newest=url_for(".index") if request.args.get("before") else None,
+        years=sorted({each.invoiced_at.year for each in invoices if each.invoiced_at}, reverse=True),
     )
 
 
@@ -84,42 +89,12 @@ def show(public_id: UUID) -> ResponseReturnValue:
 def status(public_id: UUID) -> ResponseReturnValue:
     """The status panel of a final invoice, which loads itself again while something moves."""
     invoice = _mine(public_id)
-    _document_of(invoice)
+    document_of_final(invoice)
     return render_template("web/invoices/_status.html", **_status(invoice))
-
-
-@bp.get("/invoices/<uuid:public_id>.csv")
-@policy("view invoices")
-def download(public_id: UUID) -> ResponseReturnValue:
-    """The lines of one invoice as a file."""
-    invoice = _mine(public_id)
-    if invoice.state in _OPEN or invoice.document is None:
-        return draft_file(open_month(invoice.month, invoice))
-    return csv_response(
-        f"invoice-{invoice.number}", CSV_HEAD, csv_rows(lines_of_document(invoice.document), invoice.currency)
-    )
-
-
-@bp.get("/invoices/<uuid:public_id>.json")
-@policy("view invoices")
-def download_document(public_id: UUID) -> ResponseReturnValue:
-    """The frozen document with its hash, for machines and for checking."""
-    invoice = _mine(public_id)
-    body = {"document": _document_of(invoice), "content_sha256": invoice.content_sha256}
-    response = Response(json.dumps(body, ensure_ascii=False, indent=2) + "\n", mimetype="application/json")
-    response.headers["Content-Disposition"] = f'attachment; filename="invoice-{invoice.number}.json"'
-    return response
 
 
 def _mine(public_id: UUID) -> Invoice:
     return invoice_of(public_id, organization_id=my_seat().organization_id)
-
-
-def _document_of(invoice: Invoice) -> dict[str, Any]:
-    """What was frozen. Raises NotFound for a draft, which has no document yet."""
-    if invoice.document is None:
-        raise NotFound("This month is not final, so there is no document of it yet.")
-    return invoice.document
 
 
 def _status(invoice: Invoice) -> dict[str, Any]:

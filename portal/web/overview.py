@@ -19,12 +19,12 @@ from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoices_of
+from portal.invoicing.standing import is_overdue
 from portal.organizations.queries import organization_by_id
 from portal.organizations.roles import Permission
 from portal.signed_in import guard_page, me, my_seat
 from portal.usage.queries import usage_by_group_and_day, usage_complete_up_to
 from portal.web.charts import Chart, bars_per_day
-from portal.web.standing import is_overdue
 
 LOOKED_THROUGH, LISTED = 12, 3
 bp = Blueprint("overview", __name__)
@@ -62,7 +62,6 @@ def show() -> ResponseReturnValue:
         chart=_cost_per_day(seat.organization_id, month, draft.statement.lines, seat.currency),
         heard_of_at=usage_complete_up_to(seat.organization_id, month),
         sees_invoices=me().may(Permission.VIEW_INVOICES),
-        today=now.date(),
         first_meter=next(iter(meters_by_code().values()), None) if is_new else None,
         is_new=is_new,
         portal_url=current_app.config["SETTINGS"].portal_url,

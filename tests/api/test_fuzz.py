@@ -30,7 +30,10 @@ CHECKS = (
     response_schema_conformance,
     response_headers_conformance,
 )
-OPERATIONS = ["POST /api/v1/events", "GET /api/v1/meters", "GET /api/v1/requests", "POST /api/v1/estimates"]
+OPERATIONS = [
+    *("POST /api/v1/events", "GET /api/v1/meters", "GET /api/v1/requests"),
+    *("POST /api/v1/estimates", "GET /api/v1/totals"),
+]
 FULL = bool(os.environ.get("PORTAL_TEST_FULL"))
 # The same cases in every run, so that a red test is red again.
 FUZZING = settings(

@@ -17,10 +17,8 @@ FLOAT_MODULES = {"cmath", "statistics", "random", "numpy"}
 FLOAT_METHODS = {"total_seconds", "timestamp", "from_float", "truediv", "fromtimestamp"}
 # Where a float may stand although money is near, and why.
 ALLOWED = {
-    "payments/journal.py: 2.0": "seconds until the next try",
-    "payments/journal.py: 5.0": "seconds until the next try",
     "payments/gateway.py: .timestamp": "a moment in Stripe's seconds, to compare",
-    "payments/syncing.py: .timestamp": "a moment in Stripe's whole seconds",
+    "payments/lines.py: .timestamp": "a moment in Stripe's whole seconds",
 }
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,7 +16,9 @@ from portal.catalog.tax_rates import add_tax_rate
 from portal.core.quantities import Aggregation as A
 from portal.core.quantities import Counting
 from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, Scope, db, tenant, transaction
+from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.crediting import grant_credit
+from portal.invoicing.voiding import void_invoice
 from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
@@ -97,7 +100,8 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
     [
         *("products", "meters", "plans", "price_versions", "prices", "organizations", "invoices"),
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
-        *("credit_grants", "credit_entries"),
+        *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
+        *("invoice_months", "platform_months", "mails"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -225,8 +229,37 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 invoice=invoice.id,
                 slug=slug,
             )
-            make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
+            sql(
+                "INSERT INTO drift (public_id, organization_id, stripe_id, field, seen_since, last_seen)"
+                " VALUES (gen_random_uuid(), :organization, :slug, 'unmanaged', now(), now())",
+                organization=organization.id,
+                slug=slug,
+            )
+            sql(
+                "WITH run AS (INSERT INTO bill_runs (public_id, month, kind, started_by, hold_seconds)"
+                " VALUES (gen_random_uuid(), '2026-01-01', 'monthly', 'Ada', 0)"
+                " ON CONFLICT (month, kind) DO UPDATE SET hold_seconds = 0 RETURNING id)"
+                " INSERT INTO bill_run_items (bill_run_id, organization_id, chunk, currency)"
+                " SELECT id, :organization, 0, 'USD' FROM run",
+                organization=organization.id,
+            )
+            sql(
+                "INSERT INTO mails (public_id, organization_id, kind, dedupe_key, subject, body_text, body_html)"
+                " VALUES (gen_random_uuid(), :organization, 'issued', '1', '', '', '')",
+                organization=organization.id,
+            )
+            sql(
+                "INSERT INTO mail_choices VALUES (:organization, :user, true)",
+                organization=organization.id,
+                user=person.id,
+            )
+            credited = make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
+            replaced = make_final(organization, "9.00", month=MONTH.plus(-3))
             with transaction():
+                issue_credit_note(
+                    credited.id, Wish(amount=1), reason="test", by="Ada", form_token=uuid4(), now=MONTH.plus(3).start
+                )
+                void_invoice(replaced.id, reason="test", now=MONTH.plus(3).start)
                 mark({(organization.id, MONTH)})
             sql(
                 "INSERT INTO archived_events (organization_id, event_key, content, counts)"
@@ -279,7 +312,10 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 everybody = [row[0] for row in sql(f"SELECT organization_id FROM {table}")]
             assert {mine, other} <= set(everybody), f"{table} has no rows to tell apart"
             with acting(app, tenant(mine)):
-                if table in ("outbox", "stripe_calls", "audit_entries", "usage_unfolded"):
+                if table in (
+                    *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
+                    *("drift", "bill_run_items", "mails"),
+                ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
                     continue
@@ -288,7 +324,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 28
+    assert seen == 2 * 36
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

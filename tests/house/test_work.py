@@ -28,7 +28,8 @@ def enqueued_kinds() -> set[str]:
 
 
 def test_every_kind_of_work_in_the_code_has_a_handler():
-    for module in ("invoicing.jobs", "payments.receiving", "payments.sweeping", "payments.syncing"):
+    modules = ("invoicing.jobs", "payments.receiving", "payments.sweeping", "payments.syncing", "payments.voiding")
+    for module in (*modules, "mailing.jobs", "mailing.reminding", "mailing.sending"):
         importlib.import_module(f"portal.{module}")
     kinds = enqueued_kinds()
     assert {"sync_invoice", "finish_finalizing", "apply_stripe_event", "void_at_stripe"} <= kinds

@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 from portal.infra.formats import quantity
-from portal.web.charts import BOTTOM, HEIGHT, OTHER, TOP, bars_per_day
+from portal.web.charts import BOTTOM, HEIGHT, OTHER, TOP, bars_per_day, bars_per_month
 
 DAYS = [date(2026, 10, day) for day in range(1, 32)]
 FIRST, SECOND = DAYS[:2]
@@ -48,3 +48,20 @@ def test_a_negative_day_stands_in_the_table_only():
 def test_labels_of_the_axis_are_short():
     chart = draw(("a", {FIRST: Decimal(9_977_980)}))
     assert [mark.label for mark in chart.grid] == ["0", "2.5M", "5M", "7.5M", "10M"]
+
+
+MONTHS = [date(2024 + index // 12, index % 12 + 1, 1) for index in range(36)]
+
+
+def test_bars_per_month_name_months_and_below_many_of_them_years():
+    chart = bars_per_month("Invoiced", MONTHS, [("Net", {MONTHS[13]: Decimal(5)})], quantity)
+    assert [mark.label for mark in chart.ticks] == ["2024", "2025", "2026"]
+    assert (chart.head, chart.finding) == ("Month (UTC)", "Highest in February 2025: 5.")
+    assert [bar.says for bar in chart.bars] == ["Feb 2025, Net: 5"]
+    assert [(row.name, row.values) for row in chart.rows] == [("February 2025", ("5",))]
+
+
+def test_bars_of_few_months_have_the_months_below_them():
+    chart = bars_per_month("Invoiced", MONTHS[10:13], [], quantity)
+    assert [mark.label for mark in chart.ticks] == ["Nov", "Dec", "Jan"]
+    assert chart.finding == "Nothing in any month."

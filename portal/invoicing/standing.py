@@ -1,7 +1,7 @@
 """How an invoice stands, in words for the customer: what happens now, whether to pay, how soon to look again."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from portal.config import Settings
@@ -21,7 +21,7 @@ class Standing:
     state: str
     headline: str
     sentence: str
-    overdue: bool
+    overdue_since: date | None
     pay_url: str | None
     look_again_seconds: int | None
 
@@ -34,17 +34,23 @@ class Standing:
 def standing_of(invoice: Invoice, *, now: datetime, settings: Settings) -> Standing:
     """How a final or void invoice stands."""
     today = now.astimezone(UTC).date()
-    # Only what both sides agree on is paid: not before it has been sent, and not while something does not match.
-    agreed = invoice.state == InvoiceState.FINALIZED and invoice.sync_state == SyncState.SYNCED
-    payable = agreed and invoice.payment_state in PAYABLE
     return Standing(
         state=word_of(invoice),
         headline=_headline(invoice),
         sentence=_sentence(invoice, today),
-        overdue=is_overdue(invoice, today),
-        pay_url=_pay_url(invoice, settings) if payable else None,
+        overdue_since=overdue_since(invoice, today),
+        pay_url=_pay_url(invoice, settings) if is_payable(invoice) else None,
         look_again_seconds=_look_again(invoice),
     )
+
+
+def is_payable(invoice: Invoice) -> bool:
+    """Whether the customer is to pay it now.
+
+    Only what both sides agree on: not before it has been sent, and not while something does not match.
+    """
+    agreed = invoice.state == InvoiceState.FINALIZED and invoice.sync_state == SyncState.SYNCED
+    return agreed and invoice.payment_state in PAYABLE
 
 
 def word_of(invoice: Invoice) -> str:
@@ -56,12 +62,14 @@ def word_of(invoice: Invoice) -> str:
 
 def is_overdue(invoice: Invoice, today: date) -> bool:
     """Whether the due date has passed without a payment."""
-    return (
-        invoice.state == InvoiceState.FINALIZED
-        and invoice.payment_state in PAYABLE
-        and invoice.due_date is not None
-        and invoice.due_date < today
-    )
+    return overdue_since(invoice, today) is not None
+
+
+def overdue_since(invoice: Invoice, today: date) -> date | None:
+    """The first day on which it is late, the one after its due date; None while it is not, or need not be paid."""
+    if invoice.state != InvoiceState.FINALIZED or invoice.payment_state not in PAYABLE or invoice.due_date is None:
+        return None
+    return invoice.due_date + timedelta(days=1) if invoice.due_date < today else None
 
 
 def second_of(value: datetime) -> str:
@@ -122,8 +130,9 @@ _SENDING = {
 def _due(invoice: Invoice, today: date) -> str:
     if invoice.due_date is None:
         return "Please pay on receipt."
-    if invoice.due_date < today:
-        return f"Payment was due on {day(invoice.due_date)}."
+    late_from = overdue_since(invoice, today)
+    if late_from is not None:
+        return f"Overdue since {day(late_from)}: payment was due on {day(invoice.due_date)}."
     return f"Payment is due on {day(invoice.due_date)}."
 
 

@@ -1,0 +1,256 @@
+"""Bill runs: the list, the cockpit of one with its review queue, and the steps that a person takes."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import Response, current_app, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as Answer
+
+from portal.admin.staff import staff_blueprint
+from portal.bill_runs import steering
+from portal.bill_runs.item_files import HEAD, file_rows
+from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, ItemState, RunKind, RunState
+from portal.bill_runs.queries import items_of, largest_of, list_runs, run_of
+from portal.bill_runs.reporting import (
+    approved_sums,
+    compared_with_stripe,
+    counts_of,
+    problems_of,
+    progress_of,
+    sent_of,
+    sums_of,
+    wrong_at_stripe,
+)
+from portal.bill_runs.reviewing import Decided, approve, compute_again, hold
+from portal.bill_runs.starting import start_run
+from portal.bill_runs.steps import may_enter
+from portal.billing_cycle import finalizable_from
+from portal.core.errors import InvalidInput, PortalError
+from portal.core.periods import Month
+from portal.infra import clock
+from portal.infra.audit_reading import entries_about
+from portal.infra.db import transaction
+from portal.infra.pages import csv_response, policy
+from portal.organizations.queries import LONGEST_ID
+from portal.signed_in import me
+
+PER_PAGE = 50
+MONTHS_TO_CHOOSE = 12
+SECONDS_BETWEEN_LOOKS = 3
+QUEUES: dict[str, tuple[str, tuple[ItemState, ...]]] = {
+    "review": ("Needs review", NEEDS_SOMEBODY),
+    "approved": ("Approved", (ItemState.APPROVED,)),
+    "frozen": ("In the hold window", (ItemState.SCHEDULED,)),
+    "final": ("Final", (ItemState.FINALIZED,)),
+    "all": ("All", ()),
+}
+STEPS: dict[str, Callable[[UUID, datetime], BillRun]] = {
+    "pause": lambda run, now: steering.pause(run, now=now),
+    "resume": lambda run, now: steering.resume(run, now=now),
+    "take_back": lambda run, now: steering.take_back(run, now=now),
+    "cancel": lambda run, now: steering.cancel_run(run, now=now),
+    "close": lambda run, now: steering.close_run(run, by=me().name, now=now),
+}
+bp = staff_blueprint("admin_runs")
+
+
+@bp.get("/runs")
+@policy("view organizations")
+def index() -> str:
+    """All runs, and the form that starts one."""
+    return _index_page()
+
+
+def _index_page(sentence: str | None = None) -> str:
+    this_month = Month.of(clock.now())
+    return render_template(
+        "admin/runs/index.html",
+        runs=[(run, run.report["problems"] if run.report else problems_of(run)) for run in list_runs()],
+        months=[this_month.plus(-back) for back in range(1, MONTHS_TO_CHOOSE + 1)],
+        this_month=this_month,
+        sentence=sentence,
+    )
+
+
+@bp.post("/runs")
+@policy("finalize invoices")
+def start() -> Answer | tuple[str, int]:
+    """Start the run of a month, or a dry run; one that is at work already is shown."""
+    kind = RunKind.REHEARSAL if request.form.get("step") == "dry_run" else RunKind.MONTHLY
+    try:
+        month = Month.parse(request.form.get("month", ""))
+        with transaction():
+            run = start_run(
+                month, kind, by=me().name, now=clock.now(), settings=current_app.config["SETTINGS"], review_hours=None
+            )
+    except PortalError as refusal:
+        return _index_page(refusal.sentence), refusal.status
+    return _to(run)
+
+
+@bp.get("/runs/<uuid:public_id>")
+@policy("view organizations")
+def show(public_id: UUID) -> str:
+    """The cockpit: stages, progress, sums, problems, and the review queue."""
+    return _page(run_of(public_id))
+
+
+@bp.get("/runs/<uuid:public_id>/progress")
+@policy("view organizations")
+def progress(public_id: UUID) -> Response:
+    """The part of the cockpit that moves; it polls itself while the run does. A new stage asks for the whole page."""
+    run = run_of(public_id)
+    response = Response(render_template("admin/runs/_progress.html", **_moving(run)))
+    if request.args.get("seen") not in (None, run.state):
+        response.headers["HX-Refresh"] = "true"
+    return response
+
+
+@bp.get("/runs/<uuid:public_id>/items.csv")
+@policy("view organizations")
+def as_csv(public_id: UUID) -> Response:
+    """Every organization of the run with its figures and reasons."""
+    run = run_of(public_id)
+    return csv_response(f"run-{run.period}-{run.kind}", HEAD, file_rows(items_of(run, limit=None)))
+
+
+@bp.post("/runs/<uuid:public_id>/items")
+@policy("finalize invoices")
+def decide(public_id: UUID) -> Answer | tuple[str, int]:
+    """Approve, hold or compute again what was chosen; each is checked again, and the answer says what was not done."""
+    try:
+        with transaction():
+            decided, words = _decide(public_id)
+    except PortalError as refusal:
+        return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
+    if decided.done:
+        flash(f"{words}: {decided.done:,}.", "success")
+    for name, sentence in decided.refused:
+        flash(f"{name}: {sentence}", "error")
+    return redirect(url_for(".show", public_id=public_id, queue=request.form.get("queue") or None), 303)
+
+
+def _decide(public_id: UUID) -> tuple[Decided, str]:
+    chosen = _chosen()
+    match request.form.get("step"):
+        case "approve":
+            return approve(public_id, chosen, by=me().name, now=clock.now()), "Approved"
+        case "hold":
+            reason = request.form.get("reason", "")
+            return hold(public_id, chosen, reason=reason, by=me().name, now=clock.now()), "Held"
+        case "compute":
+            return compute_again(public_id, chosen), "Computed again"
+    raise InvalidInput("Choose whether to approve, to hold or to compute again.", field="step")
+
+
+def _chosen() -> dict[UUID, str]:
+    """The organizations that were ticked, each with the fingerprint of the draft that was seen."""
+    try:
+        parts = [value.partition("|") for value in request.form.getlist("item")]
+        return {UUID(organization): fingerprint for organization, _, fingerprint in parts}
+    except ValueError:
+        raise InvalidInput("Choose organizations of the list.", field="item") from None
+
+
+@bp.get("/runs/<uuid:public_id>/finalize")
+@policy("finalize invoices")
+def confirm(public_id: UUID) -> str | Answer:
+    """The last look: how many, what they come to, and what is left out."""
+    run = run_of(public_id)
+    if not may_enter(run, RunState.FINALIZING):
+        return _to(run)
+    counts = counts_of(run)
+    return render_template(
+        "admin/runs/finalize.html",
+        run=run,
+        approved=counts[ItemState.APPROVED],
+        left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
+        sums=approved_sums(run),
+        largest=largest_of(run, ItemState.APPROVED),
+    )
+
+
+@bp.post("/runs/<uuid:public_id>/finalize")
+@policy("finalize invoices")
+def finalize(public_id: UUID) -> Answer | tuple[str, int]:
+    """Let what is approved become final, if it is still as many as were seen."""
+    try:
+        with transaction():
+            run = steering.finalize_approved(
+                public_id, by=me().name, now=clock.now(), seen=request.form.get("approved", type=int)
+            )
+    except PortalError as refusal:
+        return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
+    return _to(run)
+
+
+@bp.post("/runs/<uuid:public_id>/step")
+@policy("finalize invoices")
+def step(public_id: UUID) -> Answer | tuple[str, int]:
+    """Pause, resume, take back, cancel or close the run."""
+    try:
+        wanted = STEPS.get(request.form.get("step", ""))
+        if wanted is None:
+            raise InvalidInput("Choose a step of the run.", field="step")
+        with transaction():
+            run = wanted(public_id, clock.now())
+    except PortalError as refusal:
+        return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
+    flash(f"The run is {run.state}.", "success")
+    return _to(run)
+
+
+def _page(run: BillRun, *, sentence: str | None = None) -> str:
+    queue = request.values.get("queue", "review")
+    if queue not in QUEUES:
+        raise InvalidInput(f"“{queue}” is not a part of a run.", field="queue")
+    found = items_of(run, QUEUES[queue][1], after=_cursor(), limit=PER_PAGE + 1)
+    shown = found[:PER_PAGE]
+    return render_template(
+        "admin/runs/show.html",
+        items=shown,
+        queue=queue,
+        queues=[(name, label) for name, (label, _) in QUEUES.items()],
+        more=shown[-1].organization_id if len(found) > PER_PAGE else None,
+        paged="after" in request.args,
+        may_decide=run.stage in AT_WORK and not run.is_rehearsal,
+        sentence=sentence,
+        entries=entries_about("bill run", run.id),
+        **_moving(run),
+    )
+
+
+def _moving(run: BillRun) -> dict[str, Any]:
+    """What the moving part of the cockpit shows."""
+    now = clock.now()
+    counts = counts_of(run)
+    stages = [stage for stage in STAGES if not run.is_rehearsal or stage in (STAGES[0], STAGES[1], STAGES[-1])]
+    working = (RunState.GENERATING, RunState.FINALIZING, RunState.SYNCING, RunState.RECONCILING)
+    return {
+        "run": run,
+        "now": now,
+        "counts": counts,
+        "sums": sums_of(run),
+        "sent": sent_of(run),
+        "progress": progress_of(run, counts, now=now),
+        "stages": [(stage, run.entered_at(stage)) for stage in stages],
+        "place": stages.index(run.stage) if run.stage in stages else -1,
+        "compared": compared_with_stripe(run),
+        "wrong": wrong_at_stripe(run),
+        "problems": problems_of(run),
+        "complete_from": finalizable_from(run.period, current_app.config["SETTINGS"]),
+        "may": {state.value for state in RunState if may_enter(run, state)},
+        "poll_seconds": SECONDS_BETWEEN_LOOKS if run.state in working else None,
+    }
+
+
+def _cursor() -> int | None:
+    """The last row of the page before, as the link to this page names it."""
+    after = request.args.get("after", "")
+    return int(after) if after.isdecimal() and after.isascii() and len(after) <= LONGEST_ID else None
+
+
+def _to(run: BillRun) -> Answer:
+    return redirect(url_for(".show", public_id=run.public_id), 303)

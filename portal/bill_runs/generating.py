@@ -1,0 +1,143 @@
+"""Computing the drafts of a chunk: totals, and why somebody should look. Nothing of the invoices is changed."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, or_, select, text
+
+from portal.bill_runs.flagging import Before, flags_of
+from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState
+from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, words_of
+from portal.core.lifecycle import InvoiceState
+from portal.core.periods import Month
+from portal.infra.db import db
+from portal.infra.outbox import Lease
+from portal.invoicing.drafting import draft_of
+from portal.invoicing.models import Invoice
+from portal.organizations.models import Organization
+
+log = logging.getLogger(__name__)
+_OPEN_DRAFTS = text("""
+    INSERT INTO invoices (public_id, organization_id, period_start, period_end, currency)
+    SELECT gen_random_uuid(), id, :month, CAST(:month AS date) + interval '1 month', currency
+    FROM organizations
+    WHERE id = ANY(:organizations)
+      AND NOT EXISTS (SELECT FROM invoices
+                      WHERE invoices.organization_id = organizations.id AND invoices.period_start = :month
+                        AND invoices.kind = 'monthly' AND invoices.state <> 'void')
+    ON CONFLICT DO NOTHING
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is read of a whole chunk at once."""
+
+    organizations: dict[int, Organization]
+    invoices: dict[int, Invoice]
+    before: dict[int, Before]
+
+
+def generate_chunk(lease: Lease, run_id: int, chunk: int) -> None:
+    """Compute what waits in a chunk. One organization that cannot be computed fails alone. Idempotent."""
+    while claimed := claim(lease, run_id, chunk, ItemState.WAITING):
+        with lease.transaction():
+            run = hold_run(run_id, *AT_WORK)
+            if run is None:
+                return
+            if not run.is_rehearsal:
+                db.session.execute(_OPEN_DRAFTS, {"month": run.month, "organizations": claimed})
+            known = _known(run.period, claimed)
+            for item in items_in(run_id, claimed, ItemState.WAITING):
+                generate(run, item, known)
+
+
+def generate(run: BillRun, item: BillRunItem, known: _Known) -> None:
+    """Compute one organization's draft in a savepoint, so that its errors are its own."""
+    try:
+        with db.session.begin_nested():
+            _compute(run, item, known)
+    except NOT_ITS_FAULT:
+        raise
+    except Exception as error:
+        log.exception("draft cannot be computed", extra={"organization_id": item.organization_id})
+        move(item, ItemState.FAILED, reason=words_of(error))
+
+
+def generate_again(run: BillRun, item: BillRunItem) -> None:
+    """Compute the draft of one item anew, because it has changed since."""
+    generate(run, item, _known(run.period, [item.organization_id]))
+
+
+def _compute(run: BillRun, item: BillRunItem, known: _Known) -> None:
+    organization = known.organizations[item.organization_id]
+    invoice = known.invoices.get(item.organization_id)
+    before = known.before[item.organization_id]
+    item.currency, item.total_before = organization.currency, before.total
+    item.invoice_id = invoice.id if invoice and not run.is_rehearsal else None
+    item.decided_by = item.decided_at = None
+    if invoice is not None and invoice.state == InvoiceState.FINALIZED:
+        adopt_final(item, invoice)
+        return
+    if invoice is not None and invoice.state == InvoiceState.SCHEDULED:
+        # Somebody has frozen it by hand, and its own job will finish it.
+        item.total, item.amount_due, item.fingerprint = invoice.total, invoice.amount_due, invoice.fingerprint
+        move(item, ItemState.SCHEDULED)
+        return
+    draft = draft_of(organization, run.period)
+    flags = flags_of(draft, before)
+    item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
+    item.fingerprint = draft.fingerprint
+    item.flags = [flag.facts() for flag in flags]
+    move(item, ItemState.GENERATED if flags else ItemState.APPROVED)
+
+
+def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
+    """An invoice that is final is done, whoever has finalized it."""
+    item.total, item.amount_due, item.fingerprint = invoice.total, invoice.amount_due, invoice.fingerprint
+    move(item, ItemState.FINALIZED)
+
+
+def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
+    organizations = db.session.scalars(
+        select(Organization).where(Organization.id.in_(organization_ids)).execution_options(populate_existing=True)
+    )
+    invoices = db.session.scalars(
+        select(Invoice)
+        .where(
+            Invoice.organization_id.in_(organization_ids),
+            Invoice.period_start == month.first_day,
+            Invoice.kind == "monthly",
+            Invoice.state != InvoiceState.VOID,
+        )
+        .execution_options(populate_existing=True)
+    )
+    return _Known(
+        organizations={each.id: each for each in organizations},
+        invoices={each.organization_id: each for each in invoices},
+        before=_before(month, organization_ids),
+    )
+
+
+def _before(month: Month, organization_ids: Sequence[int]) -> dict[int, Before]:
+    """Last month's final totals, and who has had any final invoice at all."""
+    is_last: Any = Invoice.period_start == month.previous.first_day
+    rows = db.session.execute(
+        select(Invoice.organization_id, func.sum(Invoice.total).filter(is_last), func.min(Invoice.period_start))
+        .where(
+            Invoice.organization_id.in_(organization_ids),
+            Invoice.period_start < month.first_day,
+            or_(Invoice.state == InvoiceState.FINALIZED, Invoice.state == InvoiceState.SCHEDULED),
+        )
+        .group_by(Invoice.organization_id)
+    )
+    found: dict[int, tuple[int | None, date]] = {row[0]: (row[1], row[2]) for row in rows}
+    return {
+        each: Before(None if found[each][0] is None else int(found[each][0] or 0), is_first=False)
+        if each in found
+        else Before()
+        for each in organization_ids
+    }

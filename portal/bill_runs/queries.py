@@ -1,0 +1,71 @@
+"""Reads of runs and their items."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import contains_eager, joinedload
+
+from portal.bill_runs.models import BillRun, BillRunItem, ItemState, RunKind
+from portal.core.errors import NotFound
+from portal.core.periods import Month
+from portal.infra.db import db
+from portal.invoicing.models import Invoice
+
+
+def list_runs(*, limit: int = 100) -> list[BillRun]:
+    """Runs, the latest month first; rehearsals after the real one of their month."""
+    return list(db.session.scalars(select(BillRun).order_by(BillRun.month.desc(), BillRun.kind).limit(limit)))
+
+
+def run_of(public_id: UUID) -> BillRun:
+    """The run with this public id, fresh from the database. Raises NotFound."""
+    query = select(BillRun).where(BillRun.public_id == public_id).execution_options(populate_existing=True)
+    run: BillRun | None = db.session.scalar(query)
+    if run is None:
+        raise NotFound("There is no such run.")
+    return run
+
+
+def run_of_month(month: Month, kind: RunKind = RunKind.MONTHLY) -> BillRun:
+    """The run of a month. Raises NotFound."""
+    query = select(BillRun).where(BillRun.month == month.first_day, BillRun.kind == kind)
+    run: BillRun | None = db.session.scalar(query.execution_options(populate_existing=True))
+    if run is None:
+        raise NotFound(f"There is no run of {month}.")
+    return run
+
+
+def items_of(
+    run: BillRun, states: Collection[ItemState] = (), *, after: int | None = None, limit: int | None = 50
+) -> list[BillRunItem]:
+    """One page of a run's items with their organizations, in the order of these; all of them without a limit."""
+    query = (
+        select(BillRunItem)
+        .join(BillRunItem.organization)
+        .where(BillRunItem.bill_run_id == run.id)
+        .options(
+            contains_eager(BillRunItem.organization),
+            joinedload(BillRunItem.invoice).load_only(Invoice.public_id, Invoice.number),
+        )
+        .order_by(BillRunItem.organization_id)
+        .limit(limit)
+    )
+    if states:
+        query = query.where(BillRunItem.state.in_(states))
+    if after is not None:
+        query = query.where(BillRunItem.organization_id > after)
+    return list(db.session.scalars(query))
+
+
+def largest_of(run: BillRun, state: ItemState, *, limit: int = 5) -> list[BillRunItem]:
+    """The items of a state with the largest totals in minor units, whatever their currency."""
+    return list(
+        db.session.scalars(
+            select(BillRunItem)
+            .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == state)
+            .options(joinedload(BillRunItem.organization))
+            .order_by(BillRunItem.total.desc(), BillRunItem.organization_id)
+            .limit(limit)
+        )
+    )

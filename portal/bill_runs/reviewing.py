@@ -1,0 +1,107 @@
+"""Deciding about items: approve, hold, or have them computed again; one or many, each checked again on its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+
+from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, RunState
+from portal.bill_runs.steps import locked_run_of, record
+from portal.bill_runs.work import move, ring
+from portal.core.errors import InvalidInput, InvalidTransition
+from portal.infra.db import db
+from portal.organizations.models import Organization
+
+LONGEST_REASON = 500
+MOST_AT_ONCE = 1_000
+_UNDECIDED = (ItemState.GENERATED, ItemState.HELD, ItemState.APPROVED)
+
+
+@dataclass(slots=True)
+class Decided:
+    """What became of a decision: how many it was taken for, and why not for others (organization and sentence)."""
+
+    done: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def approve(public_id: UUID, seen: Mapping[UUID, str], *, by: str, now: datetime) -> Decided:
+    """Approve these organizations' drafts, each as its fingerprint was seen; if that has changed, look again."""
+    run, items = _items(public_id, seen)
+    decided = Decided()
+    for item in items:
+        fingerprint = seen[item.organization.public_id]
+        if item.state not in _UNDECIDED:
+            decided.refused.append((item.organization.name, f"It is {item.state}."))
+        elif item.is_blocked:
+            decided.refused.append((item.organization.name, "It cannot be finalized as it stands."))
+        elif fingerprint != item.fingerprint:
+            decided.refused.append((item.organization.name, "Its draft has changed since you looked. Look again."))
+        else:
+            item.decided_by, item.decided_at = by, now
+            move(item, ItemState.APPROVED)
+            decided.done += 1
+    _write_down(run, "approved drafts of bill run", items, decided)
+    return decided
+
+
+def hold(public_id: UUID, seen: Mapping[UUID, str], *, reason: str, by: str, now: datetime) -> Decided:
+    """Keep these organizations out of what is finalized, until somebody approves them. Raises InvalidInput."""
+    reason = reason.strip()
+    if not 0 < len(reason) <= LONGEST_REASON:
+        raise InvalidInput(f"Say in up to {LONGEST_REASON} characters why they are held.", field="reason")
+    run, items = _items(public_id, seen)
+    decided = Decided()
+    for item in items:
+        if item.state not in _UNDECIDED:
+            decided.refused.append((item.organization.name, f"It is {item.state}."))
+            continue
+        item.decided_by, item.decided_at = by, now
+        move(item, ItemState.HELD, reason=reason)
+        decided.done += 1
+    _write_down(run, "held drafts of bill run", items, decided)
+    return decided
+
+
+def compute_again(public_id: UUID, seen: Mapping[UUID, str]) -> Decided:
+    """Compute these organizations' drafts anew: what failed, or has changed since. Approvals of them end."""
+    run, items = _items(public_id, seen)
+    decided = Decided()
+    for item in items:
+        if item.state not in (*_UNDECIDED, ItemState.FAILED):
+            decided.refused.append((item.organization.name, f"It is {item.state}."))
+            continue
+        item.decided_by = item.decided_at = None
+        move(item, ItemState.WAITING)
+        decided.done += 1
+    _write_down(run, "computed drafts of bill run again", items, decided)
+    return decided
+
+
+def _items(public_id: UUID, seen: Mapping[UUID, str]) -> tuple[BillRun, list[BillRunItem]]:
+    """The run and these items of it, locked. Raises InvalidTransition while nothing can be decided."""
+    if not seen:
+        raise InvalidInput("Choose at least one organization.", field="item")
+    if len(seen) > MOST_AT_ONCE:
+        raise InvalidInput(f"Choose at most {MOST_AT_ONCE:,} organizations at once.", field="item")
+    run = locked_run_of(public_id)
+    if run.stage not in AT_WORK or run.state == RunState.CANCELLED or run.is_rehearsal:
+        raise InvalidTransition(f"The run of {run.period} is {run.state}; nothing is decided in it.")
+    query = (
+        select(BillRunItem)
+        .join(Organization, Organization.id == BillRunItem.organization_id)
+        .where(BillRunItem.bill_run_id == run.id, Organization.public_id.in_(seen))
+        .order_by(BillRunItem.organization_id)
+        .with_for_update(of=BillRunItem)
+        .execution_options(populate_existing=True)
+    )
+    return run, list(db.session.scalars(query))
+
+
+def _write_down(run: BillRun, action: str, items: list[BillRunItem], decided: Decided) -> None:
+    db.session.flush()
+    if decided.done:
+        record(run, action, after={"organizations": decided.done, "among": [item.organization_id for item in items]})
+        ring(run)

@@ -1,0 +1,168 @@
+"""The jobs of a run: one per stage and chunk, asked for by what the rows say, so that none can be forgotten.
+
+A job claims its items before it tries them, so that one that kills its process runs out of tries alone.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rq.timeouts import BaseTimeoutException
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
+
+from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, RunState
+from portal.infra import outbox
+from portal.infra.db import db
+from portal.infra.outbox import Lease, LostLease
+from portal.invoicing.models import Invoice
+
+GENERATE, FREEZE = "bill_run_generate", "bill_run_freeze"
+FINISH, TAKE_BACK = "bill_run_finish", "bill_run_take_back"
+CHUNK_SIZE = 200
+# In one transaction: somebody who pauses the run waits for no longer than this takes.
+AT_ONCE = 50
+MOST_ATTEMPTS = 3
+# Not the fault of one organization: the job is put back, and its items stay as they are.
+NOT_ITS_FAULT = (OperationalError, LostLease, BaseTimeoutException)
+
+_CLAIM = text("""
+    UPDATE bill_run_items AS item
+    SET attempts = attempts + 1,
+        state = CASE WHEN attempts < :most THEN state ELSE 'failed' END,
+        reason = CASE WHEN attempts < :most THEN reason ELSE :reason END,
+        updated_at = clock_timestamp()
+    WHERE (bill_run_id, organization_id) IN (
+        SELECT bill_run_id, organization_id FROM bill_run_items
+        WHERE bill_run_id = :run_id AND chunk = :chunk AND state = :state
+        ORDER BY attempts, organization_id LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING organization_id, state
+""")
+
+
+def ring(run: BillRun) -> None:
+    """Ask for a job for every chunk that has something to do in the run's state; in the current transaction.
+
+    Idempotent: a chunk whose job is open keeps it.
+    """
+    if run.state in AT_WORK:
+        for chunk in _chunks(run.id, ItemState.WAITING):
+            outbox.enqueue(GENERATE, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
+    if run.state == RunState.FINALIZING:
+        for chunk in _chunks(run.id, ItemState.APPROVED):
+            outbox.enqueue(FREEZE, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
+        for chunk, due_at in _holds(run.id):
+            ring_for_end_of_hold(run.id, chunk, due_at)
+    if run.state in (RunState.REVIEW, RunState.CANCELLED):
+        for chunk in _chunks(run.id, ItemState.SCHEDULED):
+            outbox.enqueue(TAKE_BACK, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
+
+
+def ring_for_end_of_hold(run_id: int, chunk: int, due_at: datetime) -> None:
+    """Ask for the end of a chunk's hold window, at its moment."""
+    outbox.enqueue(
+        FINISH,
+        dedupe_key=f"{run_id}-{chunk}",
+        organization_id=None,
+        run_after=due_at,
+        run_id=run_id,
+        chunk=chunk,
+    )
+
+
+def _chunks(run_id: int, state: ItemState) -> Sequence[int]:
+    query = select(BillRunItem.chunk).where(BillRunItem.bill_run_id == run_id, BillRunItem.state == state)
+    return db.session.scalars(query.distinct().order_by(BillRunItem.chunk)).all()
+
+
+def _holds(run_id: int) -> list[tuple[int, datetime]]:
+    """Of each chunk with frozen invoices, when the last of its hold windows ends."""
+    query = (
+        select(BillRunItem.chunk, func.max(Invoice.finalize_at))
+        .join(Invoice, Invoice.id == BillRunItem.invoice_id)
+        .where(
+            BillRunItem.bill_run_id == run_id,
+            BillRunItem.state == ItemState.SCHEDULED,
+            Invoice.finalize_at.is_not(None),
+        )
+        .group_by(BillRunItem.chunk)
+        .order_by(BillRunItem.chunk)
+    )
+    return [(chunk, ends) for chunk, ends in db.session.execute(query) if ends is not None]
+
+
+def hold_run(run_id: int, *states: RunState) -> BillRun | None:
+    """The run, kept in one of these states until the transaction ends; None if it has left them.
+
+    What this session has read in earlier transactions is forgotten: prices may have changed since.
+    """
+    db.session.expire_all()
+    run: BillRun | None = db.session.scalar(
+        select(BillRun).where(BillRun.id == run_id).with_for_update(read=True).execution_options(populate_existing=True)
+    )
+    return run if run is not None and run.state in states else None
+
+
+def claim(lease: Lease, run_id: int, chunk: int, state: ItemState) -> list[int]:
+    """The organizations of a chunk to try now, their try counted; one at a time once the job has died before.
+
+    One that has ended its process on every try becomes failed here, and is not returned.
+    """
+    limit = AT_ONCE if lease.tries == 1 else 1
+    while True:
+        with lease.transaction() as session:
+            claimed = session.execute(
+                _CLAIM,
+                {
+                    "run_id": run_id,
+                    "chunk": chunk,
+                    "state": state,
+                    "limit": limit,
+                    "most": MOST_ATTEMPTS,
+                    "reason": f"It was tried {MOST_ATTEMPTS} times, and every time the job ended before it was done.",
+                },
+            ).all()
+        found = sorted(row.organization_id for row in claimed if row.state == state)
+        if found or not claimed:
+            return found
+
+
+def items_in(run_id: int, organization_ids: Sequence[int], state: ItemState) -> list[BillRunItem]:
+    """Those of these items that are still in a state, locked; whoever holds one of them is passed over."""
+    return list(
+        db.session.scalars(
+            select(BillRunItem)
+            .where(
+                BillRunItem.bill_run_id == run_id,
+                BillRunItem.organization_id.in_(organization_ids),
+                BillRunItem.state == state,
+            )
+            .order_by(BillRunItem.organization_id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def move(item: BillRunItem, state: ItemState, *, reason: str | None = None) -> None:
+    """Put an item into its next state: its tries begin anew."""
+    item.state, item.reason, item.attempts = state, reason, 0
+    item.updated_at = func.clock_timestamp()  # type: ignore[assignment]
+
+
+def fail(lease: Lease, run_id: int, organization_id: int, state: ItemState, error: Exception) -> None:
+    """Note, in a transaction of its own, that trying one organization has raised an error; the others go on."""
+    with lease.transaction() as session:
+        session.execute(
+            update(BillRunItem)
+            .where(
+                BillRunItem.bill_run_id == run_id,
+                BillRunItem.organization_id == organization_id,
+                BillRunItem.state == state,
+            )
+            .values(state=ItemState.FAILED, reason=words_of(error), updated_at=func.clock_timestamp())
+        )
+
+
+def words_of(error: Exception) -> str:
+    """An unexpected error in one line, for whoever looks at the run."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:500].rstrip(": ")
