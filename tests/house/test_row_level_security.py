@@ -201,7 +201,13 @@ def two_organizations(app, clean_database) -> dict[str, int]:
             _agree(organization, subscription)
             use(organization, meter, 5000, region="ams")
             for counting in (Counting(A.MAX), Counting(A.UNIQUE, subject="user"), Counting(A.LEVEL, per="hour")):
-                use(organization, make_meter(counting.aggregation, counting=counting), 1, user="u1")
+                use(
+                    organization,
+                    make_meter(counting.aggregation, counting=counting),
+                    1,
+                    at=date(2026, 11, 10),
+                    user="u1",
+                )
             with transaction():
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")
@@ -294,7 +300,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 20
+    assert seen == 2 * 28
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):
