@@ -72,12 +72,13 @@ def _work_along(run_id: int) -> None:
     said = ""
     while True:
         where = advance(run_id, now=clock.now(), settings=current_app.config["SETTINGS"], ring_again=True)
-        if not _left_for_workers(run_id, where):
-            return
-        for outbox_id in _due(run_id):
+        due = _due(run_id)
+        for outbox_id in due:
             outbox.run(outbox_id)
+        if not due and not _left_for_workers(run_id, where):
+            return
         said = _say_progress(run_id, said)
-        if _left_for_workers(run_id, where) and not _due(run_id):
+        if not due:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 

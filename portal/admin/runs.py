@@ -141,7 +141,7 @@ def _decide(public_id: UUID) -> tuple[Decided, str]:
             reason = request.form.get("reason", "")
             return hold(public_id, chosen, reason=reason, by=me().name, now=clock.now()), "Held"
         case "compute":
-            return compute_again(public_id, chosen), "Computed again"
+            return compute_again(public_id, chosen, now=clock.now()), "Computed again"
     raise InvalidInput("Choose whether to approve, to hold or to compute again.", field="step")
 
 

@@ -63,7 +63,7 @@ def advance(run_id: int, *, now: datetime, settings: Settings, ring_again: bool 
             before = run.state
             _step(run, now, settings)
         if ring_again:
-            ring(run)
+            ring(run, now=now)
         return RunState(run.state)
 
 

@@ -29,7 +29,7 @@ from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import Lease, RetryLater
 from portal.invoicing.bulk_finalizing import finish_many
-from portal.invoicing.finalizing import Terms, cancel, finish, schedule
+from portal.invoicing.finalizing import Terms, cancel, schedule
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
 
@@ -39,7 +39,7 @@ TIMES_COMPUTED_ANEW = 3
 
 
 def freeze_chunk(lease: Lease, run_id: int, chunk: int, *, terms: Terms) -> None:
-    """Freeze what is approved in a chunk, each as it was approved; a hold of nothing makes it final at once."""
+    """Freeze what is approved in a chunk, each as it was approved, and ask for the end of its hold window."""
     while claimed := claim(lease, run_id, chunk, ItemState.APPROVED):
         for organization_id in claimed:
             try:
@@ -50,6 +50,10 @@ def freeze_chunk(lease: Lease, run_id: int, chunk: int, *, terms: Terms) -> None
             except Exception as error:
                 log.exception("invoice cannot be finalized", extra={"organization_id": organization_id})
                 fail(lease, run_id, organization_id, ItemState.APPROVED, error)
+    with lease.transaction():
+        ends = _end_of_hold(run_id, chunk)
+        if ends is not None:
+            ring_for_end_of_hold(run_id, chunk, ends, now=clock.now())
 
 
 def _freeze(lease: Lease, run_id: int, organization_id: int, terms: Terms) -> bool:
@@ -79,7 +83,7 @@ def _freeze_item(run: BillRun, item: BillRunItem, terms: Terms) -> None:
     by = item.decided_by or run.finalized_by or run.started_by
     try:
         with db.session.begin_nested():
-            invoice = schedule(item.invoice_id, fingerprint=item.fingerprint, by=by, now=now, terms=terms)
+            schedule(item.invoice_id, fingerprint=item.fingerprint, by=by, now=now, terms=terms)
     except InvalidTransition:
         _follow(item, lock_invoice(item.invoice_id))
         return
@@ -88,11 +92,6 @@ def _freeze_item(run: BillRun, item: BillRunItem, terms: Terms) -> None:
         move(item, ItemState.GENERATED, reason=refusal.sentence)
         return
     move(item, ItemState.SCHEDULED)
-    if terms.hold_seconds == 0:
-        adopt_final(item, finish(invoice.id, now=now, terms=terms))
-    else:
-        assert invoice.finalize_at is not None
-        ring_for_end_of_hold(run.id, item.chunk, invoice.finalize_at)
 
 
 def _computed_anew(lease: Lease, run_id: int, organization_id: int) -> bool:

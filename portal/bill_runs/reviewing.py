@@ -43,7 +43,7 @@ def approve(public_id: UUID, seen: Mapping[UUID, str], *, by: str, now: datetime
             item.decided_by, item.decided_at = by, now
             move(item, ItemState.APPROVED)
             decided.done += 1
-    _write_down(run, "approved drafts of bill run", items, decided)
+    _write_down(run, "approved drafts of bill run", items, decided, now)
     return decided
 
 
@@ -61,11 +61,11 @@ def hold(public_id: UUID, seen: Mapping[UUID, str], *, reason: str, by: str, now
         item.decided_by, item.decided_at = by, now
         move(item, ItemState.HELD, reason=reason)
         decided.done += 1
-    _write_down(run, "held drafts of bill run", items, decided)
+    _write_down(run, "held drafts of bill run", items, decided, now)
     return decided
 
 
-def compute_again(public_id: UUID, seen: Mapping[UUID, str]) -> Decided:
+def compute_again(public_id: UUID, seen: Mapping[UUID, str], *, now: datetime) -> Decided:
     """Compute these organizations' drafts anew: what failed, or has changed since. Approvals of them end."""
     run, items = _items(public_id, seen)
     decided = Decided()
@@ -76,7 +76,7 @@ def compute_again(public_id: UUID, seen: Mapping[UUID, str]) -> Decided:
         item.decided_by = item.decided_at = None
         move(item, ItemState.WAITING)
         decided.done += 1
-    _write_down(run, "computed drafts of bill run again", items, decided)
+    _write_down(run, "computed drafts of bill run again", items, decided, now)
     return decided
 
 
@@ -100,8 +100,8 @@ def _items(public_id: UUID, seen: Mapping[UUID, str]) -> tuple[BillRun, list[Bil
     return run, list(db.session.scalars(query))
 
 
-def _write_down(run: BillRun, action: str, items: list[BillRunItem], decided: Decided) -> None:
+def _write_down(run: BillRun, action: str, items: list[BillRunItem], decided: Decided, now: datetime) -> None:
     db.session.flush()
     if decided.done:
         record(run, action, after={"organizations": decided.done, "among": [item.organization_id for item in items]})
-        ring(run)
+        ring(run, now=now)

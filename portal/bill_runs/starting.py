@@ -17,7 +17,7 @@ from portal.infra.db import db
 
 # Who was a customer in the month: was there before its end, or has usage, a subscription or an earlier invoice all the
 # same (imported later); and whoever has an invoice of it, even if closed by now.
-# What is final stays as it is when a cancelled run starts again.
+# What is final stays as it is when a cancelled run starts again; a rehearsal begins anew.
 _COVER = text("""
     INSERT INTO bill_run_items AS item (bill_run_id, organization_id, chunk, currency)
     SELECT :run_id, id, (row_number() OVER (ORDER BY id) - 1) / :chunk_size, currency
@@ -35,7 +35,8 @@ _COVER = text("""
     ON CONFLICT (bill_run_id, organization_id) DO UPDATE
     SET state = 'waiting', reason = NULL, flags = '[]', attempts = 0, decided_by = NULL, decided_at = NULL,
         chunk = excluded.chunk, updated_at = clock_timestamp()
-    WHERE item.state NOT IN ('scheduled', 'finalized')
+    WHERE :anew OR item.state NOT IN ('scheduled', 'finalized')
+       OR EXISTS (SELECT FROM invoices AS i WHERE i.id = item.invoice_id AND i.state = 'void')
 """)
 # The months from the first one that had a run (or, before there was any, has an open draft) up to the last complete.
 _MISSED = text("""
@@ -119,6 +120,7 @@ def begin(run: BillRun, *, now: datetime) -> None:
     month = run.period
     values: dict[str, Any] = {
         "run_id": run.id,
+        "anew": run.is_rehearsal,
         "chunk_size": CHUNK_SIZE,
         "month": month.first_day,
         "next_month": month.next.first_day,
@@ -127,7 +129,7 @@ def begin(run: BillRun, *, now: datetime) -> None:
     run.as_of = now
     enter(run, RunState.GENERATING, now=now)
     db.session.execute(_COVER, values)
-    ring(run)
+    ring(run, now=now)
 
 
 def _earlier(run: BillRun) -> BillRun | None:

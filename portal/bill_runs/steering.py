@@ -42,7 +42,7 @@ def begin_finalizing(run: BillRun, *, by: str, now: datetime) -> None:
     """Let the workers freeze and finish what is approved in a locked run."""
     run.finalized_by = by
     enter(run, RunState.FINALIZING, now=now)
-    ring(run)
+    ring(run, now=now)
 
 
 def pause(public_id: UUID, *, now: datetime) -> BillRun:
@@ -74,7 +74,7 @@ def resume(public_id: UUID, *, now: datetime) -> BillRun:
     if run.state == RunState.PAUSED and run.paused_from is not None:
         stage, run.paused_from = RunState(run.paused_from), None
         enter(run, stage, now=now)
-        ring(run)
+        ring(run, now=now)
     return run
 
 
@@ -89,7 +89,7 @@ def take_back(public_id: UUID, *, now: datetime) -> BillRun:
     enter(run, RunState.REVIEW, now=now)
     # From here on only a person finalizes it.
     run.review_hours = None
-    ring(run)
+    ring(run, now=now)
     return run
 
 
@@ -109,7 +109,7 @@ def cancel_run(public_id: UUID, *, now: datetime) -> BillRun:
         .where(BillRunItem.bill_run_id == run.id, BillRunItem.state.in_(_OPEN))
         .values(state=ItemState.SKIPPED, reason="The run was cancelled.", updated_at=func.clock_timestamp())
     )
-    ring(run)
+    ring(run, now=now)
     return run
 
 

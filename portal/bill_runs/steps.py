@@ -48,7 +48,7 @@ def enter(run: BillRun, state: RunState, *, now: datetime, **more: Any) -> None:
     before = run.state
     run.state = state
     run.entered = run.entered | {state.value: now.isoformat()}
-    record(run, "bill run moved", before={"state": before}, after={"state": state, **more})
+    record(run, f"moved bill run to {state}", before={"state": before}, after={"state": state, **more})
     db.session.flush()
 
 

@@ -39,7 +39,7 @@ _CLAIM = text("""
 """)
 
 
-def ring(run: BillRun) -> None:
+def ring(run: BillRun, *, now: datetime) -> None:
     """Ask for a job for every chunk that has something to do in the run's state; in the current transaction.
 
     Idempotent: a chunk whose job is open keeps it.
@@ -51,19 +51,19 @@ def ring(run: BillRun) -> None:
         for chunk in _chunks(run.id, ItemState.APPROVED):
             outbox.enqueue(FREEZE, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
         for chunk, due_at in _holds(run.id):
-            ring_for_end_of_hold(run.id, chunk, due_at)
+            ring_for_end_of_hold(run.id, chunk, due_at, now=now)
     if run.state in (RunState.REVIEW, RunState.CANCELLED):
         for chunk in _chunks(run.id, ItemState.SCHEDULED):
             outbox.enqueue(TAKE_BACK, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
 
 
-def ring_for_end_of_hold(run_id: int, chunk: int, due_at: datetime) -> None:
-    """Ask for the end of a chunk's hold window, at its moment."""
+def ring_for_end_of_hold(run_id: int, chunk: int, ends: datetime, *, now: datetime) -> None:
+    """Ask for the end of a chunk's hold window, at its moment; without a window at once."""
     outbox.enqueue(
         FINISH,
         dedupe_key=f"{run_id}-{chunk}",
         organization_id=None,
-        run_after=due_at,
+        run_after=ends if ends > now else None,
         run_id=run_id,
         chunk=chunk,
     )

@@ -11,7 +11,7 @@ from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of
 from portal.invoicing.exporting.printed import printed_invoice
 from portal.invoicing.models import Invoice
-from portal.invoicing.standing import Standing, overdue_since, standing_of
+from portal.standing import Standing, overdue_since, standing_of
 
 _PAID = (PaymentState.PAID, PaymentState.REFUNDED, PaymentState.DISPUTED)
 

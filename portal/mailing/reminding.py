@@ -15,10 +15,10 @@ from portal.infra.outbox import Lease
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
-from portal.invoicing.standing import PAYABLE, is_payable
 from portal.mailing.models import Mail, MailKind
 from portal.mailing.writing import SEND, write
 from portal.organizations.models import Organization
+from portal.standing import PAYABLE, is_payable
 
 REMIND = "mail_reminder"
 # A step that is longer ago than this is not caught up on: it would come out of the blue.

@@ -19,11 +19,11 @@ from portal.invoicing.exporting.files import File as Printed
 from portal.invoicing.exporting.files import Paper, pdf_file
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice
-from portal.invoicing.standing import is_payable
 from portal.mailing.choosing import recipients_of
 from portal.mailing.models import Mail, MailKind, MailState
 from portal.mailing.queries import lock_mail
 from portal.mailing.writing import SEND, settings_now
+from portal.standing import is_payable
 
 # As long as mail servers keep what they cannot hand on.
 KEEP_TRYING_FOR = timedelta(days=2)

@@ -89,7 +89,7 @@ def _failed_payment(facts: Facts, more: dict[str, Any]) -> str:
 
 
 def _reminder(facts: Facts, _: dict[str, Any]) -> str:
-    when = f"is overdue since {facts.overdue}" if facts.overdue else days_until(facts.days_left, facts.due)
+    when = f"overdue since {facts.overdue}" if facts.overdue else days_until(facts.days_left, facts.due)
     return f"invoice {facts.number}, {facts.amount}, {when}"
 
 

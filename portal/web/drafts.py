@@ -15,11 +15,11 @@ from portal.infra.pages import csv_response, policy
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
-from portal.invoicing.standing import SOON_SECONDS, second_of
 from portal.invoicing.sums import sums_of_draft
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
 from portal.signed_in import guard_page, my_seat
+from portal.standing import SOON_SECONDS, second_of
 from portal.usage.queries import usage_complete_up_to
 from portal.web.explaining import explain
 from portal.web.lines import CSV_HEAD, chosen_line, csv_rows, lines_of_draft

@@ -16,9 +16,9 @@ from portal.invoicing.exporting.files import document_of_final
 from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, invoices_of
-from portal.invoicing.standing import overdue_since, standing_of, word_of
 from portal.invoicing.sums import sums_of_invoice
 from portal.signed_in import guard_page, my_seat
+from portal.standing import overdue_since, standing_of, word_of
 from portal.web.drafts import draft_page, open_month
 from portal.web.explaining import explain
 from portal.web.lines import chosen_line, lines_of_document

@@ -19,10 +19,10 @@ from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoices_of
-from portal.invoicing.standing import is_overdue
 from portal.organizations.queries import organization_by_id
 from portal.organizations.roles import Permission
 from portal.signed_in import guard_page, me, my_seat
+from portal.standing import is_overdue
 from portal.usage.queries import usage_by_group_and_day, usage_complete_up_to
 from portal.web.charts import Chart, bars_per_day
 

@@ -17,6 +17,7 @@ FLOORS = (
     {"usage"},
     {"invoicing"},
     {"payments"},
+    {"standing"},
     {"mailing"},
     {"billing_cycle", "doctor", "signed_in", "focus", "operator"},
     {"bill_runs"},

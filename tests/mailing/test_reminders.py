@@ -55,7 +55,7 @@ def test_each_step_is_mailed_once_with_what_the_page_says(on, invoice, post):
     assert keys() == ["-3", "1", "7", "14"]
     assert post.subjects[1:] == [
         f"Acme: invoice {invoice.number}, $430.00, is due in 3 days, on 6 Dec 2026",
-        *[f"Acme: invoice {invoice.number}, $430.00, is overdue since 7 Dec 2026"] * 3,
+        *[f"Acme: invoice {invoice.number}, $430.00, overdue since 7 Dec 2026"] * 3,
     ]
     before, late = (mail.get_body(("plain",)).get_content() for mail in post.mails[1:3])
     assert "has not been paid yet: $430.00." in before

@@ -214,5 +214,9 @@ def test_a_webhook_whose_job_is_killed_anywhere_is_applied_once(helper, sandbox,
         assert (invoice.payment_state, invoice.amount_paid) == ("paid", 1200)
     assert sql("SELECT count(*) FROM audit_entries WHERE action = 'payment changed'") == [(points + 2,)]
     assert sql("SELECT DISTINCT state FROM stripe_events") == [("applied",)]
+    work()
     assert open_rows() == 0
+    assert sql("SELECT count(*), count(DISTINCT invoice_id) FROM mails WHERE kind = 'receipt'") == [
+        (points + 2, points + 2)
+    ]
     assert examine() == []
