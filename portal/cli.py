@@ -18,6 +18,7 @@ from portal.config import VARIABLES, settings_from_env
 from portal.correction_commands import credit_note, write_off_invoice
 from portal.coupon_commands import coupons_group
 from portal.credit_commands import credits_group
+from portal.import_commands import import_usage
 from portal.infra.db import transaction
 from portal.invoice_commands import invoice_group
 from portal.operator import as_operator
@@ -55,7 +56,7 @@ def register(app: Flask) -> None:
         keys,
     ):
         app.cli.add_command(command)
-    for command in (list_waiting, discard_usage, archive_usage, restore_usage, list_archives):
+    for command in (import_usage, list_waiting, discard_usage, archive_usage, restore_usage, list_archives):
         usage_group.add_command(command)
     app.cli.commands["db"].add_command(roles)  # type: ignore[attr-defined]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import joinedload
 
@@ -18,12 +18,8 @@ from portal.infra.db import db
 from portal.invoicing.finalizing import Terms, make_owed, seal
 from portal.invoicing.models import Invoice, InvoiceItem
 from portal.invoicing.month_totals import COUNTED, SLOTS, InvoiceMonth, PlatformMonth, Totals
-from portal.invoicing.numbering import PREFIX
+from portal.invoicing.numbering import INVOICES, take_numbers
 
-_TAKE_NUMBERS = text(
-    "INSERT INTO number_series AS counter (series, last_number) VALUES (:series, :count)"
-    " ON CONFLICT (series) DO UPDATE SET last_number = counter.last_number + :count RETURNING last_number"
-)
 _Key = tuple[Any, ...]
 
 
@@ -41,7 +37,7 @@ def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> l
             for invoice in due:
                 make_owed(invoice, now, terms)
             _count(due)
-            for invoice, number in zip(due, _take_numbers(now.year, len(due)), strict=True):
+            for invoice, number in zip(due, take_numbers(INVOICES, now.year, len(due)), strict=True):
                 seal(invoice, items.get(invoice.id, []), number, terms)
         db.session.flush()
     return invoices
@@ -92,10 +88,3 @@ def _write(table: type[InvoiceMonth | PlatformMonth], names: Sequence[str], sums
     new = insert(table).values(rows)
     added = {name: getattr(table, name) + new.excluded[name] for name in COUNTED}
     db.session.execute(new.on_conflict_do_update(index_elements=list(names), set_=added))
-
-
-def _take_numbers(year: int, count: int) -> list[str]:
-    """The next numbers of a year's series; a rollback gives the whole block back, so there are no gaps."""
-    series = f"{PREFIX}-{year}"
-    last: int = db.session.execute(_TAKE_NUMBERS, {"series": series, "count": count}).scalar_one()
-    return [f"{series}-{number:06d}" for number in range(last - count + 1, last + 1)]

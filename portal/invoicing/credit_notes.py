@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
 from portal.core.errors import DraftChanged, InvalidInput, InvalidTransition
 from portal.core.keys import content_hash
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
@@ -21,11 +19,11 @@ from portal.invoicing.credit_note_models import CreditNote, CreditNoteItem
 from portal.invoicing.credit_note_queries import PAID, creditable_lines, lowered_by, note_made_with, notes_on
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.month_totals import Totals, count_document
+from portal.invoicing.numbering import CREDIT_NOTES, next_number
 from portal.invoicing.queries import items_of, lock_invoice
 from portal.invoicing.trail import record_change
 
 SYNC_CREDIT_NOTE = "sync_credit_note"
-PREFIX = "CN"
 LONGEST_REASON = 500
 
 
@@ -114,7 +112,7 @@ def issue_credit_note(
     count_document(invoice, Totals(credited=note.total))
     # One UPDATE, because the row is frozen by a trigger from that UPDATE on.
     with db.session.no_autoflush:
-        note.number = _next_number(now.year)
+        note.number = next_number(CREDIT_NOTES, now.year)
         note.document = document_of(note, items, invoice)
         note.content_sha256 = content_hash(note.document)
     db.session.flush()
@@ -186,19 +184,6 @@ def _add_lines(note: CreditNote, invoice: Invoice, figures: Figures) -> list[Cre
     db.session.add_all(items)
     db.session.flush()
     return items
-
-
-def _next_number(year: int) -> str:
-    """The next number of the year's series; its counter is locked until the transaction ends, so there are no gaps."""
-    series = f"{PREFIX}-{year}"
-    number = db.session.scalar(
-        text(
-            "INSERT INTO number_series AS counter (series, last_number) VALUES (:series, 1)"
-            " ON CONFLICT (series) DO UPDATE SET last_number = counter.last_number + 1 RETURNING last_number"
-        ),
-        {"series": series},
-    )
-    return f"{series}-{number:06d}"
 
 
 def _take_effect(note: CreditNote, invoice: Invoice) -> None:

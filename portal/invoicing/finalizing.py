@@ -25,7 +25,7 @@ from portal.invoicing.documents import Seller, document_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.month_totals import Totals, count_document
-from portal.invoicing.numbering import next_number
+from portal.invoicing.numbering import INVOICES, next_number
 from portal.invoicing.queries import items_of, lock_invoice
 from portal.invoicing.trail import record_change
 from portal.organizations.locking import lock_organization
@@ -144,7 +144,7 @@ def finish(invoice_id: int, *, now: datetime, terms: Terms) -> Invoice:
     with db.session.no_autoflush:
         make_owed(invoice, now, terms)
         count_document(invoice, Totals.of(invoice))
-        seal(invoice, items, next_number(now.year), terms)
+        seal(invoice, items, next_number(INVOICES, now.year), terms)
     db.session.flush()
     return invoice
 

@@ -1,23 +1,26 @@
-"""Invoice numbers: unique and without gaps, because they are taken inside the finalizing transaction."""
+"""Numbers of documents: unique and without gaps, because they are taken inside the transaction that freezes them."""
 
 from sqlalchemy import text
 
 from portal.infra.db import db
 
-PREFIX = "INV"
+INVOICES, CREDIT_NOTES = "INV", "CN"
+_TAKE = text(
+    "INSERT INTO number_series AS counter (series, last_number) VALUES (:series, :count)"
+    " ON CONFLICT (series) DO UPDATE SET last_number = counter.last_number + :count RETURNING last_number"
+)
 
 
-def next_number(year: int) -> str:
-    """Take the next number of a year's series, locking its counter until the transaction ends.
+def take_numbers(prefix: str, year: int, count: int) -> list[str]:
+    """Take the next numbers of a year's series, locking its counter until the transaction ends.
 
-    A rollback gives the number back, so there are no gaps. Call it last: every other finalize waits for it.
+    A rollback gives them back, so there are no gaps. Call it last: everybody else who makes one final waits for it.
     """
-    series = f"{PREFIX}-{year}"
-    number = db.session.scalar(
-        text(
-            "INSERT INTO number_series AS counter (series, last_number) VALUES (:series, 1)"
-            " ON CONFLICT (series) DO UPDATE SET last_number = counter.last_number + 1 RETURNING last_number"
-        ),
-        {"series": series},
-    )
-    return f"{series}-{number:06d}"
+    series = f"{prefix}-{year}"
+    last: int = db.session.execute(_TAKE, {"series": series, "count": count}).scalar_one()
+    return [f"{series}-{number:06d}" for number in range(last - count + 1, last + 1)]
+
+
+def next_number(prefix: str, year: int) -> str:
+    """The next number of a year's series."""
+    return take_numbers(prefix, year, 1)[0]

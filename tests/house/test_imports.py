@@ -27,6 +27,7 @@ FLOORS = (
         "api",
         "clock",
         "seed",
+        "import_commands",
         "usage_commands",
         "archive_commands",
         "waiting_commands",
