@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -300,23 +301,18 @@ def test_live_scrapes_with_a_restart_add_up(write, tmp_path):
         with prometheus(tmp_path, scrape=exporter.address) as url:
             file = read_pull_file(write(url, query(promql="jobs_total", step="1s", start=""), lag="1s"))
 
-            def reaches(value):
-                wait_for(lambda: latest_value(url, "jobs_total") == value)
+            def pulled_up_to(total):
+                assert [each.error for each in pull(file, now=clock.now())] == [None]
+                return sums() == {("acme", "egress_gb", "fra"): total}
 
-            reaches("5")
+            wait_for(lambda: latest_value(url, "jobs_total") == "5")
             list(pull(file, now=clock.now() + timedelta(seconds=2)))
-            for value in (12, 3, 10):  # 7, a restart that has come to 3, and 7 more
+            # 7, a restart that has come to 3, and 7 more; each is there before the next one comes.
+            for value, total in ((12, "7"), (3, "10"), (10, "17")):
                 exporter.page = page.format(value)
-                reaches(str(value))
-                assert [each.error for each in pull(file, now=clock.now())] == [None]
-
-            def all_there():
-                assert [each.error for each in pull(file, now=clock.now())] == [None]
-                return sums() == {("acme", "egress_gb", "fra"): "17"}
-
-            wait_for(all_there)
+                wait_for(partial(pulled_up_to, total))
             list(pull(file, now=clock.now() + timedelta(seconds=1)))
-            assert all_there()
+            assert pulled_up_to("17")
     finally:
         exporter.stop()
 
