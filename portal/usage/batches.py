@@ -15,7 +15,11 @@ from portal.usage.waiting import store_usage
 
 REJECTED = "rejected"
 # An outcome that an answer has no word of its own for.
-_STATUS = {Outcome.NO_ORIGINAL: REJECTED, Outcome.CORRECTED_BEFORE: str(Outcome.CONFLICT)}
+_STATUS = {
+    Outcome.NO_ORIGINAL: REJECTED,
+    Outcome.ARCHIVED: REJECTED,
+    Outcome.CORRECTED_BEFORE: str(Outcome.CONFLICT),
+}
 STATUSES = ("accepted", "duplicate", "conflict", str(Outcome.WAITING), REJECTED)
 _SHOWN_CHARACTERS = 255
 
@@ -78,7 +82,7 @@ def _stored(items: Sequence[Any], results: list[dict[str, Any]], outcomes: Seque
     counts[REJECTED] = len(items) - len(outcomes)
     taken = (result for result in results if "status" not in result) if counts[REJECTED] else results
     for result, outcome in zip(taken, outcomes, strict=True):
-        status = _STATUS.get(outcome) or str(outcome)
+        status = status_of(outcome)
         result["status"] = status
         counts[status] += 1
         if outcome in REASONS:
@@ -100,6 +104,11 @@ def _answer_for_unknown(stored: Stored, unknown: Sequence[WaitingEvent], outcome
             )
         elif outcome in REASONS:
             result["message"] = REASONS[outcome]
+
+
+def status_of(outcome: Outcome) -> str:
+    """The word of an answer for an outcome: one of STATUSES."""
+    return _STATUS.get(outcome) or str(outcome)
 
 
 def id_of(document: Any) -> str | None:

@@ -46,8 +46,8 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
     NO_ORIGINAL = "no original"
     CORRECTED_BEFORE = "corrected before"
-    # Its original is archived; an answer says that it was rejected, and why.
-    ARCHIVED = "rejected"
+    # Its original is archived.
+    ARCHIVED = "archived"
     # Not of ingest(): kept for a meter that does not exist (usage.waiting).
     WAITING = "waiting"
 

@@ -21,9 +21,9 @@ from portal.infra.db import transaction
 from portal.infra.json_text import MalformedBody, read_documents, read_json
 from portal.organizations.models import Organization
 from portal.usage import known
-from portal.usage.batches import Unreadable, store_documents
+from portal.usage.batches import STATUSES, Unreadable, status_of, store_documents
 from portal.usage.events import _key_of, quantity_of
-from portal.usage.ingesting import FEWEST_TAKEN_FOR_NEW, _Caution, _is_duplicate
+from portal.usage.ingesting import FEWEST_TAKEN_FOR_NEW, Outcome, _Caution, _is_duplicate
 from portal.usage.models import UsageEvent, UsageSeries
 from portal.usage.recounting import recount_differences
 from tests.factories import NOW, acting, make_meter, make_organization
@@ -230,3 +230,8 @@ def test_what_is_known_is_forgotten_after_a_minute(app: Flask, meter: int, monke
     now += known.ORGANIZATIONS_FOR
     assert "acme" not in known.known_organizations({"acme", "zeta"})
     monkeypatch.delitem(app.extensions, "known_to_usage")
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_has_a_word_that_answers_count(outcome: Outcome):
+    assert status_of(outcome) in STATUSES
