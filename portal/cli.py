@@ -23,6 +23,7 @@ from portal.infra.db import transaction
 from portal.invoice_commands import invoice_group
 from portal.operator import as_operator
 from portal.operator_console import organization_named, print_table
+from portal.preflight_commands import run_preflight
 from portal.price_commands import price_group
 from portal.run_commands import cancel_run, pause, resume, run_month, show_runs
 from portal.stripe_commands import stripe_group
@@ -52,6 +53,7 @@ def register(app: Flask) -> None:
         billing,
         stripe_group,
         config,
+        run_preflight,
         users,
         keys,
     ):

@@ -164,6 +164,15 @@ def deliver(letter: Letter, server: Server) -> Mapping[str, tuple[int, str]]:
     return {address: (code, _text(words)) for address, (code, words) in refused.items()}
 
 
+def greet(server: Server, our_name: str) -> None:
+    """Connect, sign in and hang up, to see whether mail could be sent. Raises NotNow with the reason if not."""
+    try:
+        smtp = _connect(server, our_name)
+        smtp.quit()
+    except (OSError, smtplib.SMTPException) as error:
+        raise NotNow(_words(error)) from error
+
+
 def _connect(server: Server, our_name: str) -> smtplib.SMTP:
     """A connection that is ready to send; whatever goes wrong here is the server's or the settings' fault."""
     kind = _TimedSMTPS if server.tls else _TimedSMTP

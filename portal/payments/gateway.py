@@ -82,6 +82,11 @@ def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idemp
     return _answer(lambda: call(*arguments, dict(parameters), options))
 
 
+def read_account() -> dict[str, Any]:
+    """The account that our key belongs to. Raises OutcomeUnknown, Busy, NotSent or Refused."""
+    return _answer(lambda: client_of_app().v1.accounts.retrieve_current())
+
+
 def read_invoice(stripe_id: str) -> dict[str, Any]:
     """An invoice as Stripe has it now. Raises OutcomeUnknown, Busy or Refused (there is none)."""
     return _answer(lambda: client_of_app().v1.invoices.retrieve(stripe_id))

@@ -19,7 +19,7 @@ FLOORS = (
     {"payments"},
     {"standing"},
     {"mailing"},
-    {"billing_cycle", "doctor", "signed_in", "focus", "operator"},
+    {"billing_cycle", "doctor", "preflight", "signed_in", "focus", "operator"},
     {"bill_runs"},
     {
         "web",
@@ -33,6 +33,7 @@ FLOORS = (
         "waiting_commands",
         "catalog_commands",
         "price_commands",
+        "preflight_commands",
         "stripe_commands",
         "subscription_commands",
         "coupon_commands",
