@@ -8,12 +8,21 @@ from devkit.testservers import TEST_SETTINGS
 from portal.config import VARIABLES, ConfigurationError, settings_from_env
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
 GOOD = TEST_SETTINGS | {"DATABASE_URL": "postgresql://db/portal_test", "REDIS_URL": "redis://redis:6379/0"}
 
 
 @pytest.mark.parametrize("variable", VARIABLES.values(), ids=lambda variable: variable.name)
 def test_every_setting_is_documented(variable):
     assert f"`{variable.name}`" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize("variable", VARIABLES.values(), ids=lambda variable: variable.name)
+def test_every_setting_is_in_the_example_of_an_environment(variable):
+    lines = [line.removeprefix("#") for line in EXAMPLE.read_text().splitlines()]
+    found = [line.partition("=")[2] for line in lines if line.startswith(f"{variable.name}=")]
+    assert len(found) == 1
+    assert found[0] == (variable.default or "") or f"\n{variable.name}=" in EXAMPLE.read_text()
 
 
 def test_an_empty_environment_is_refused_with_everything_that_is_missing():
