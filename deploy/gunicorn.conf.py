@@ -1,4 +1,4 @@
-"""How gunicorn serves the portal: `gunicorn wsgi:app -c deploy/gunicorn.conf.py`. WEB_CONCURRENCY sets the processes."""
+"""How gunicorn serves the portal, by `gunicorn wsgi:app -c deploy/gunicorn.conf.py`; WEB_CONCURRENCY is processes."""
 
 import os
 
