@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from portal.bill_runs.advancing import go_on as go_on_with_bill_runs
 from portal.billing_cycle import open_drafts
 from portal.core.periods import Month
+from portal.forecasting.making import forecast_by_clock
 from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, act_as, db
@@ -76,6 +77,8 @@ RECURRING = (
         600,
         lambda: remind_by_clock(now=clock.now(), schedule=current_app.config["SETTINGS"].mail_reminder_days),
     ),
+    # What running months are expected to come to; each is made again after an hour.
+    Recurring("forecast", 60, lambda: forecast_by_clock(now=clock.now())),
     # Levels that nobody has changed since yesterday: today's hours of them count too.
     Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),
     # What batches have left behind to be added up: hours of charts, and when each source was heard of.

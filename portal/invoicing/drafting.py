@@ -19,7 +19,7 @@ from portal.invoicing.models import BalanceEntry, Invoice, OneOffItem
 from portal.invoicing.reductions import coupons_of, prepaid, promotional, tax_terms_of
 from portal.invoicing.usage_lines import usage_lines
 from portal.organizations.models import Organization
-from portal.usage.queries import SeriesQuantity, usage_by_series
+from portal.usage.queries import SeriesQuantity, Source, usage_by_series
 from portal.usage.waiting_queries import waiting_sentences
 
 
@@ -57,18 +57,24 @@ class Draft:
 
 
 def draft_of(
-    organization: Organization, month: Month, *, frozen_invoice_id: int | None = None, known_on: date | None = None
+    organization: Organization,
+    month: Month,
+    *,
+    frozen_invoice_id: int | None = None,
+    known_on: date | None = None,
+    usage: Source | None = None,
 ) -> Draft:
     """Compute a draft in a handful of queries, however much usage there was.
 
     With `frozen_invoice_id` the usage is what that invoice has frozen, instead of what the rollups hold now. With
-    `known_on` usage and one-off items are those that were known at the end of that day, under today's prices.
+    `known_on` usage and one-off items are those that were known at the end of that day, under today's prices. `usage`
+    replaces the month's own usage: by that of a forecast.
     """
     subscriptions = subscriptions_between(organization.id, month.start, month.end)
     pricebook = pricebook_for(organization.id, organization.currency, map(contract_of, subscriptions))
     cuts = pricebook.change_days(month.first_day, month.last_day)
     bill = billable(organization.id, month, frozen_invoice_id=frozen_invoice_id, known_on=known_on)
-    used = usage_by_series(organization.id, month, cuts=cuts, source=bill.own)
+    used = usage_by_series(organization.id, month, cuts=cuts, source=usage or bill.own)
     lines, unpriced = usage_lines(used, pricebook, month, organization.currency)
     fees = fees_of(subscriptions, month, pricebook, organization.currency, used=sum(line.amount for line in lines))
     adjustments, late_unpriced = adjustments_of(organization, bill)

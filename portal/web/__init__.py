@@ -11,6 +11,7 @@ from portal.web.credit_notes import bp as credit_notes
 from portal.web.documents import bp as documents
 from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
+from portal.web.forecast import bp as forecast
 from portal.web.invoices import bp as invoices
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.overview import bp as overview
@@ -24,6 +25,6 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, overview, usage, usage_events, costs, plans, mail_settings),
+        *(session, overview, usage, usage_events, costs, forecast, plans, mail_settings),
         *(drafts, draft_changes, invoices, documents, credit_notes, totals),
     )

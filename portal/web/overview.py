@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 from flask import Blueprint, current_app, redirect, render_template
 from flask.typing import ResponseReturnValue
 
 from portal.catalog.queries import meters_by_code
 from portal.core.lifecycle import InvoiceState, PaymentState
-from portal.core.money import round_to_minor, to_major
+from portal.core.money import round_to_minor
 from portal.core.periods import Month
-from portal.core.statement import Line, LineKind
+from portal.core.statement import Line
+from portal.forecasting.reading import outlook
 from portal.infra import clock
 from portal.infra.formats import money
 from portal.infra.pages import policy
@@ -23,8 +23,9 @@ from portal.organizations.queries import organization_by_id
 from portal.organizations.roles import Permission
 from portal.signed_in import guard_page, me, my_seat
 from portal.standing import is_overdue
-from portal.usage.queries import usage_by_group_and_day, usage_complete_up_to
+from portal.usage.queries import usage_complete_up_to
 from portal.web.charts import Chart, bars_per_day
+from portal.web.daily_costs import daily_costs
 
 LOOKED_THROUGH, LISTED = 12, 3
 bp = Blueprint("overview", __name__)
@@ -63,6 +64,7 @@ def show() -> ResponseReturnValue:
         heard_of_at=usage_complete_up_to(seat.organization_id, month),
         sees_invoices=me().may(Permission.VIEW_INVOICES),
         first_meter=next(iter(meters_by_code().values()), None) if is_new else None,
+        outlook=outlook(seat.organization_id, month),
         is_new=is_new,
         portal_url=current_app.config["SETTINGS"].portal_url,
         now=now,
@@ -84,20 +86,10 @@ def _to_do(invoices: Sequence[Invoice], today: date) -> list[ToDo]:
 
 
 def _cost_per_day(organization_id: int, month: Month, lines: Sequence[Line], currency: str) -> Chart | None:
-    """Each usage line spread over its days by quantity: what a day cost at the line's average price."""
-    usage = [line for line in lines if line.kind is LineKind.USAGE and line.quantity > 0]
-    if not usage:
+    """What each day's usage cost; None if nothing was used."""
+    costs = daily_costs(organization_id, month, lines, currency)
+    if not costs:
         return None
-    spans = [
-        (index, series, line.period_start, line.period_end)
-        for index, line in enumerate(usage)
-        for series in line.series
-    ]
-    costs: dict[str, dict[date, Decimal]] = {}
-    for index, day, quantity in usage_by_group_and_day(organization_id, month, spans):
-        line = usage[index]
-        of_day = costs.setdefault(line.description, {})
-        of_day[day] = of_day.get(day, Decimal(0)) + to_major(line.amount, currency) * quantity / line.quantity
     return bars_per_day(
         f"Usage cost per day ({currency})",
         month.days(),

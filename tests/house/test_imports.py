@@ -18,6 +18,7 @@ FLOORS = (
     {"invoicing"},
     {"payments"},
     {"standing"},
+    {"forecasting"},
     {"mailing"},
     {"billing_cycle", "doctor", "preflight", "signed_in", "focus", "operator"},
     {"bill_runs"},

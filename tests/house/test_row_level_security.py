@@ -101,7 +101,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("products", "meters", "plans", "price_versions", "prices", "organizations", "invoices"),
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
-        *("invoice_months", "platform_months", "mails"),
+        *("invoice_months", "platform_months", "mails", "forecasts"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -253,6 +253,11 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
                 user=person.id,
             )
+            sql(
+                "INSERT INTO forecasts VALUES (:organization, :day, :day, 0, 0, now())",
+                organization=organization.id,
+                day=MONTH.first_day,
+            )
             credited = make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
             replaced = make_final(organization, "9.00", month=MONTH.plus(-3))
             with transaction():
@@ -324,7 +329,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 33
+    assert seen == 2 * 34
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):
