@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from portal.bill_runs.advancing import go_on as go_on_with_bill_runs
 from portal.billing_cycle import open_drafts
+from portal.budgets.watching import watch_by_clock
 from portal.core.periods import Month
 from portal.forecasting.making import forecast_by_clock
 from portal.infra import clock, outbox
@@ -79,6 +80,8 @@ RECURRING = (
     ),
     # What running months are expected to come to; each is made again after an hour.
     Recurring("forecast", 60, lambda: forecast_by_clock(now=clock.now())),
+    # Budgets whose figures have moved since somebody looked.
+    Recurring("watch budgets", 20, lambda: watch_by_clock(now=clock.now())),
     # Levels that nobody has changed since yesterday: today's hours of them count too.
     Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),
     # What batches have left behind to be added up: hours of charts, and when each source was heard of.

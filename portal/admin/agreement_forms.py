@@ -11,12 +11,12 @@ from wtforms.validators import DataRequired, Length
 
 from portal.admin.price_forms import PriceTerms
 from portal.admin.typed_fields import DayField, WholeNumberField, YamlField
-from portal.admin.typed_numbers import NumberField
 from portal.core.errors import InvalidInput
 from portal.core.money import round_to_minor, to_major
 from portal.core.periods import Month
 from portal.core.taxes import TaxRounding, TaxTreatment
 from portal.infra.formats import month_name
+from portal.infra.typed_numbers import NumberField
 from portal.organizations.models import Organization
 
 # For so long a preview can be confirmed: what it said is done as of the moment when it was said.

@@ -10,9 +10,9 @@ from wtforms import Field, Form, HiddenField, SelectField, TextAreaField, Valida
 from wtforms.fields import SelectChoice
 from wtforms.validators import DataRequired, Length
 
-from portal.admin.typed_numbers import NumberField
 from portal.core.errors import InvalidInput
 from portal.core.money import exponent_of, round_to_minor, to_major
+from portal.infra.typed_numbers import NumberField
 from portal.invoicing.credit_note_figures import Billed, Chosen
 from portal.invoicing.credit_notes import LONGEST_REASON, Wish
 

@@ -8,10 +8,10 @@ from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField,
 from wtforms.fields import SelectChoice
 from wtforms.validators import DataRequired, Length
 
-from portal.admin.typed_numbers import NumberField
 from portal.core.errors import InvalidInput
 from portal.core.exact import exactly
 from portal.core.money import round_to_minor
+from portal.infra.typed_numbers import NumberField
 
 KINDS = [
     SelectChoice("charge", "Charge: the customer pays more"),

@@ -22,6 +22,7 @@ class MailKind(StrEnum):
     REMINDER = "reminder"
     CREDITED = "credited"
     VOIDED = "voided"
+    BUDGET = "budget"
 
 
 class MailState(StrEnum):
@@ -45,7 +46,8 @@ class Mail(Public, Model):
         Index("ix_mails_state_id", "state", "id"),
         Index("ix_mails_invoice_id", "invoice_id"),
         CheckConstraint(
-            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided')", name="kind_known"
+            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget')",
+            name="kind_known",
         ),
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'not_sent')", name="state_known"),
         CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_at_when_sent"),

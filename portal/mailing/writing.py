@@ -17,6 +17,7 @@ from portal.infra.mail import one_line
 from portal.invoicing.models import Invoice
 from portal.mailing.facts import Facts, days_until, facts_of
 from portal.mailing.models import Mail, MailKind
+from portal.organizations.models import Organization
 
 SEND = "send_mail"
 _EMPTY_LINES = re.compile(r"\n{3,}")
@@ -47,6 +48,23 @@ def write(kind: MailKind, invoice: Invoice, *, key: str, now: datetime, **more: 
         body_text=body_text,
         body_html=body_html,
         has_pdf=has_pdf,
+        created_at=now,
+    )
+
+
+def write_about(kind: MailKind, of: Organization, subject: str, *, key: str, now: datetime, **values: Any) -> None:
+    """Write a mail that is about no invoice and queue it, in the current transaction. Idempotent as `write` is."""
+    settings = settings_now()
+    line = one_line(f"{of.name}: {subject}")
+    choice_url = f"{settings.portal_url}/settings/mail"
+    body_text, body_html = _render(kind, line, {**values, "seller": settings.seller_name, "choice_url": choice_url})
+    add(
+        organization_id=of.id,
+        kind=kind,
+        dedupe_key=key,
+        subject=line,
+        body_text=body_text,
+        body_html=body_html,
         created_at=now,
     )
 

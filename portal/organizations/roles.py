@@ -8,6 +8,7 @@ class Permission(StrEnum):
 
     VIEW_USAGE = "view usage"
     VIEW_INVOICES = "view invoices"
+    MANAGE_BUDGETS = "manage budgets"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -20,8 +21,8 @@ class Permission(StrEnum):
 
 
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
-    "billing": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
+    "owner": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
+    "billing": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
     "developer": frozenset({Permission.VIEW_USAGE}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }

@@ -6,6 +6,7 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
+from portal.web.budgets import bp as budgets
 from portal.web.costs import bp as costs
 from portal.web.credit_notes import bp as credit_notes
 from portal.web.documents import bp as documents
@@ -25,6 +26,6 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, overview, usage, usage_events, costs, forecast, plans, mail_settings),
+        *(session, overview, usage, usage_events, costs, forecast, budgets, plans, mail_settings),
         *(drafts, draft_changes, invoices, documents, credit_notes, totals),
     )

@@ -20,6 +20,7 @@ FLOORS = (
     {"standing"},
     {"forecasting"},
     {"mailing"},
+    {"budgets"},
     {"billing_cycle", "doctor", "preflight", "signed_in", "focus", "operator"},
     {"bill_runs"},
     {

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from portal.budgets.keeping import Watched, set_budget
 from portal.catalog.coupons import create_coupon, redeem
 from portal.catalog.models import Subscription
 from portal.catalog.subscribing import change_subscription
@@ -101,7 +102,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("products", "meters", "plans", "price_versions", "prices", "organizations", "invoices"),
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
-        *("invoice_months", "platform_months", "mails", "forecasts"),
+        *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -253,6 +254,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
                 user=person.id,
             )
+            _warn(organization)
             sql(
                 "INSERT INTO forecasts VALUES (:organization, :day, :day, 0, 0, now())",
                 organization=organization.id,
@@ -282,6 +284,18 @@ def two_organizations(app, clean_database) -> dict[str, int]:
         for organization_id in ids.values():
             use(Organization(id=organization_id), meter, 1)  # waits to be folded
     return ids
+
+
+def _warn(organization: Organization) -> None:
+    """A budget that has warned."""
+    with transaction():
+        set_budget(organization, Watched(), amount=1, thresholds=(100,), now=MONTH.start)
+    sql(
+        "INSERT INTO budget_warnings SELECT id, :month, 'spent', 100, organization_id, 1, 1, now() FROM budgets"
+        " WHERE organization_id = :organization",
+        organization=organization.id,
+        month=MONTH.first_day,
+    )
 
 
 def _let_wait(organization: Organization) -> None:
@@ -329,7 +343,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 34
+    assert seen == 2 * 36
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):
