@@ -85,8 +85,9 @@ def draft_of(
     statement = compose(
         lines,
         currency=organization.currency,
-        # What this very invoice has taken of the balance already, in its hold window, is still its own.
-        balance=balance_of(organization.id, without_invoice_id=frozen_invoice_id),
+        # What this very invoice has taken of the balance already, in its hold window, is still its own. A forecast is
+        # of the total, which comes before the balance.
+        balance=0 if usage else balance_of(organization.id, without_invoice_id=frozen_invoice_id),
         reductions=[*fees.reservations, *coupons_of(organization.id, month), *promotional(credit)],
         prepaid=prepaid(credit),
         tax=tax_terms_of(organization, month),

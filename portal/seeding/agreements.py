@@ -5,20 +5,24 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
+from portal.budgets.keeping import USUAL_THRESHOLDS, Watched, budgets_of, set_budget
 from portal.catalog.coupons import create_coupon, redeem, redemptions_of
 from portal.catalog.models import Coupon, Plan, Subscription
 from portal.catalog.subscribing import change_subscription, subscribe
 from portal.catalog.tax_rates import add_tax_rate
+from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.core.taxes import TaxRounding, TaxTreatment
 from portal.infra.db import db
 from portal.invoicing.crediting import grant_credit, grants_of
+from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 from portal.organizations.taxing import set_tax_terms
 from portal.seeding.cast import Agreement, Customer
 
 COUPON = "DEMO10"
 PROMOTIONAL_CENTS, PREPAID_CENTS = 5_000, 900_000
+BUDGET_STEP = 5_000
 TAX_PERCENT = Decimal(10)
 
 
@@ -85,3 +89,16 @@ def _grant(organization: Organization, name: str, amount: int, now: datetime, *,
             by="seed",
             today=now.date(),
         )
+
+
+def set_first_budget(organization: Organization, *, now: datetime) -> None:
+    """A budget a little above the last invoice, as a careful customer would set it. Idempotent."""
+    last = db.session.scalar(
+        select(Invoice.total)
+        .where(Invoice.organization_id == organization.id, Invoice.state == InvoiceState.FINALIZED, Invoice.total > 0)
+        .order_by(Invoice.period_start.desc())
+        .limit(1)
+    )
+    if last is not None and not budgets_of(organization.id):
+        amount = (last // BUDGET_STEP + 1) * BUDGET_STEP
+        set_budget(organization, Watched(), amount=amount, thresholds=USUAL_THRESHOLDS, now=now)

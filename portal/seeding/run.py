@@ -56,6 +56,9 @@ def seed(wishes: Wishes, settings: Settings, *, now: datetime) -> list[str]:
         new_events = _report_usage(customers, organizations, wishes, now, progress)
         closed = _close_months(organizations, history.Closing(settings, now), progress)
         billing_cycle.open_drafts(Month.of(now))
+        with transaction():
+            for customer in CUSTOMERS:
+                agreements.set_first_budget(organizations[customer.slug], now=now)
     told = _tell_sandbox(settings)
     if wishes.credentials:
         people.write_credentials(wishes.credentials, settings, now=now)

@@ -7,6 +7,7 @@ from datetime import date
 from flask import Blueprint, current_app, redirect, render_template
 from flask.typing import ResponseReturnValue
 
+from portal.budgets.keeping import budgets_of
 from portal.catalog.queries import meters_by_code
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.core.money import round_to_minor
@@ -65,6 +66,7 @@ def show() -> ResponseReturnValue:
         sees_invoices=me().may(Permission.VIEW_INVOICES),
         first_meter=next(iter(meters_by_code().values()), None) if is_new else None,
         outlook=outlook(seat.organization_id, month),
+        budget=next((each for each in budgets_of(seat.organization_id) if each.by is None), None),
         is_new=is_new,
         portal_url=current_app.config["SETTINGS"].portal_url,
         now=now,
