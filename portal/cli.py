@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from portal.archive_commands import archive_usage, list_archives, restore_usage
+from portal.audit_commands import audit_group
 from portal.catalog_commands import catalog_group
 from portal.config import VARIABLES, settings_from_env
 from portal.correction_commands import credit_note, write_off_invoice
@@ -51,6 +52,7 @@ def register(app: Flask) -> None:
         tax_group,
         invoice_group,
         billing,
+        audit_group,
         stripe_group,
         config,
         run_preflight,

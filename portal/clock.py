@@ -24,6 +24,7 @@ from portal.core.periods import Month
 from portal.forecasting.making import forecast_by_clock
 from portal.infra import clock, outbox
 from portal.infra.audit import Actor
+from portal.infra.audit_seals import seal_by_clock
 from portal.infra.db import SYSTEM, act_as, db
 from portal.mailing.reminding import remind_by_clock
 from portal.payments import breaker
@@ -82,6 +83,8 @@ RECURRING = (
     Recurring("forecast", 60, lambda: forecast_by_clock(now=clock.now())),
     # Budgets whose figures have moved since somebody looked.
     Recurring("watch budgets", 20, lambda: watch_by_clock(now=clock.now())),
+    # Entries of the audit log that no seal covers yet.
+    Recurring("seal the audit log", 10, seal_by_clock),
     # Levels that nobody has changed since yesterday: today's hours of them count too.
     Recurring("count levels on", 60, lambda: count_levels_by_clock(now=clock.now())),
     # What batches have left behind to be added up: hours of charts, and when each source was heard of.

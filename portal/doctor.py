@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import select, text
 
+from portal.infra import clock
+from portal.infra.audit_seals import breaks, late_unsealed, links
 from portal.infra.db import db
 from portal.invoicing import credit_note_checks
 from portal.invoicing.documents import is_intact
@@ -396,3 +398,9 @@ _by_query(
 for _code, _rule, _query in credit_note_checks.QUERIES:
     _by_query(_code, _rule, _query)
 _CHECKS.extend(credit_note_checks.DOCUMENTS)
+
+
+@_check("I16", "the audit log is what was sealed, and all of it is sealed")
+def _audit_chain() -> Iterator[str]:
+    yield from breaks(links())
+    yield from late_unsealed(now=clock.now())

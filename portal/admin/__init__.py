@@ -9,6 +9,7 @@ from flask import Blueprint
 from portal.admin import (
     agreement,
     agreement_changes,
+    audit,
     catalog,
     catalog_changes,
     costs,
@@ -36,5 +37,5 @@ def blueprints() -> tuple[Blueprint, ...]:
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
-        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp),
+        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
     )

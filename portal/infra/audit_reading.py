@@ -1,5 +1,7 @@
 """Reads of the audit log: what happened in an organization, and to one record."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import select
 
 from portal.infra.audit import AuditEntry
@@ -16,3 +18,26 @@ def entries_about(subject: str, subject_id: int, *, limit: int = 50) -> list[Aud
     """The latest entries about one record, newest first."""
     query = select(AuditEntry).where(AuditEntry.subject_kind == subject, AuditEntry.subject_id == subject_id)
     return list(db.session.scalars(query.order_by(AuditEntry.id.desc()).limit(limit)))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries are asked for: of an organization, by somebody, of an action; "" and None are all."""
+
+    organization_id: int | None = None
+    who: str = ""
+    action: str = ""
+
+
+def entries_wanted(wanted: Wanted, *, before: int | None, limit: int | None) -> list[AuditEntry]:
+    """Entries whose actor's name and action hold these words, in any case; newest first, from below an id on."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
+    if wanted.organization_id is not None:
+        query = query.where(AuditEntry.organization_id == wanted.organization_id)
+    if wanted.who:
+        query = query.where(AuditEntry.actor_name.icontains(wanted.who, autoescape=True))
+    if wanted.action:
+        query = query.where(AuditEntry.action.icontains(wanted.action, autoescape=True))
+    if before is not None:
+        query = query.where(AuditEntry.id < before)
+    return list(db.session.scalars(query))

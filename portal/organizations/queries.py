@@ -1,5 +1,6 @@
 """Reads of organizations and their people."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Text, Uuid, any_, literal, or_, select
@@ -81,6 +82,12 @@ def list_organizations(*, search: str = "", after: str = "", limit: int | None =
                 or_(Organization.name > name, (Organization.name == name) & (Organization.id > int(last_id)))
             )
     return list(db.session.scalars(query))
+
+
+def names_by_id(organization_ids: Collection[int]) -> dict[int, str]:
+    """What these organizations are called."""
+    rows = db.session.execute(select(Organization.id, Organization.name).where(Organization.id.in_(organization_ids)))
+    return {row.id: row.name for row in rows}
 
 
 def members_of(organization_id: int) -> list[Membership]:

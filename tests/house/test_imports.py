@@ -32,6 +32,7 @@ FLOORS = (
         "import_commands",
         "usage_commands",
         "archive_commands",
+        "audit_commands",
         "waiting_commands",
         "catalog_commands",
         "price_commands",
