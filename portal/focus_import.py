@@ -36,7 +36,8 @@ from portal.organizations.models import Organization
 from portal.organizations.queries import ids_by_slug
 from portal.organizations.registering import ensure_organization
 from portal.usage.events import Reader
-from portal.usage.ingesting import REASONS, Outcome, ingest
+from portal.usage.ingesting import ingest
+from portal.usage.outcomes import REASONS, Outcome
 from portal.usage.queries import meters_used_since
 from portal.usage.sources.files import SourceFile
 from portal.usage.sources.focus import NEEDED, FocusRow

@@ -27,7 +27,7 @@ from portal.infra.yaml_text import read_yaml
 from portal.operator import as_operator
 from portal.operator_console import print_table
 from portal.usage.events import FUTURE_ALLOWED
-from portal.usage.ingesting import Outcome
+from portal.usage.outcomes import Outcome
 from portal.usage.sources.event_files import EventFile
 from portal.usage.sources.files import FileUnusable, SourceFile
 from portal.usage.sources.mapping import FileMapping, read_mapping

@@ -6,6 +6,7 @@ A body that cannot be read as a whole is refused as a whole. An item that cannot
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from flask import g, request
@@ -13,13 +14,15 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from portal.core.errors import InvalidInput
 from portal.infra.json_text import MalformedBody, read_documents
-from portal.usage.batches import Unreadable, id_of
-from portal.usage.events import text_of
+from portal.usage.batches import PlainItems, Unreadable, id_of
+from portal.usage.fields import text_of
+from portal.usage.plain_events import sent_as_json
 
 MOST_EVENTS = 5_000
 LARGEST_BODY_BYTES = 5 * 1024 * 1024
 # What a body may come to when it is unpacked: reports of usage shrink to a tenth or a fortieth, a bomb to a thousandth.
 MOST_TIMES_LARGER, ALWAYS_ALLOWED_BYTES = 200, 256 * 1024
+Items = list[Any] | PlainItems
 _CHUNK_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 _DATA_FIELDS = {"organization", "meter", "quantity", "properties", "correction", "amends", "cancels"}
@@ -31,11 +34,12 @@ class UnsupportedContent(InvalidInput):
     code, status = "unsupported_content", 415
 
 
-def read_batch(*, from_platform: bool) -> list[Any]:
+def read_batch(*, from_platform: bool) -> Items:
     """The items of the request's body: event documents as the reader of usage takes them, or Unreadable ones.
 
-    `from_platform`: whether the subject of a CloudEvent names an organization. Raises UnsupportedContent (415),
-    RequestEntityTooLarge (413), MalformedBody (400) or InvalidInput (422).
+    Of a JSON body that has nothing unusual, PlainItems. `from_platform`: whether the subject of a CloudEvent names an
+    organization. Raises UnsupportedContent (415), RequestEntityTooLarge (413), MalformedBody (400) or InvalidInput
+    (422).
     """
     if request.mimetype not in _READERS:
         raise UnsupportedContent(
@@ -102,7 +106,14 @@ def _unpacked() -> bytes:
     return bytes(body)
 
 
-def _read_events(body: bytes, _from_platform: bool) -> list[Any]:
+def _read_events(body: bytes, _from_platform: bool) -> Items:
+    sent = sent_as_json(body)
+    if sent is not None and len(sent.ids) <= MOST_EVENTS:
+        return PlainItems(sent, partial(_documents, body))
+    return _documents(body)
+
+
+def _documents(body: bytes) -> list[Any]:
     documents = read_documents(body)
     if isinstance(documents, dict):
         return [documents]
@@ -137,7 +148,7 @@ def _read_cloudevents(body: bytes, from_platform: bool) -> list[Any]:
     return [_event_of(document, from_platform) for document in documents]
 
 
-_READERS: dict[str, tuple[str, Callable[[bytes, bool], list[Any]]]] = {
+_READERS: dict[str, tuple[str, Callable[[bytes, bool], Items]]] = {
     "application/json": ("JSON", _read_events),
     "application/x-ndjson": ("NDJSON", _read_lines),
     "application/cloudevents+json": ("CloudEvent", _read_cloudevent),

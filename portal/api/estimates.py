@@ -22,7 +22,7 @@ from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.models import Organization
 from portal.organizations.queries import ids_by_slug, organization_by_id
-from portal.usage.events import storable
+from portal.usage.fields import storable
 
 LARGEST_BODY_BYTES = 256 * 1024
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -16,7 +16,7 @@ from portal.core.errors import InvalidInput, PortalError
 from portal.infra import clock
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
-from portal.usage.batches import Stored, store_documents
+from portal.usage.batches import Stored, store_items
 from portal.usage.request_log import line_of, log_refused, log_request, recent_requests
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
@@ -41,7 +41,7 @@ def post_events() -> tuple[Response, int]:
         count_request()
         raise
     count_request(events=len(items))
-    stored = store_documents(items, organization_id=holder.organization_id, now=clock.now(), and_then=_log)
+    stored = store_items(items, organization_id=holder.organization_id, now=clock.now(), and_then=_log)
     body = msgspec.json.encode({**stored.counts, "results": stored.results})
     return Response(body, mimetype="application/json"), _status_of(stored)
 
@@ -53,8 +53,7 @@ def _status_of(stored: Stored) -> int:
 
 def _log(stored: Stored) -> None:
     """Write the request into the ingest log, in the transaction that stores its events."""
-    rejections = [result for result in stored.results if "message" in result]
-    log_request(_line(status=_status_of(stored), counts=stored.counts, rejections=rejections))
+    log_request(_line(status=_status_of(stored), counts=stored.counts, rejections=stored.rejections))
 
 
 @bp.after_request

@@ -19,7 +19,8 @@ from portal.infra import audit
 from portal.infra.db import db, transaction
 from portal.usage.correcting import lock_corrections
 from portal.usage.events import Reader, UsageRecord
-from portal.usage.ingesting import REASONS, Outcome, ingest
+from portal.usage.ingesting import ingest
+from portal.usage.outcomes import REASONS, Outcome
 from portal.usage.writing import array, array_of_texts
 
 AT_ONCE = 1_000

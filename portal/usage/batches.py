@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from portal.core.errors import InvalidInput
 from portal.infra.db import transaction
-from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import REASONS, Outcome
-from portal.usage.known import known_meters, known_organizations
+from portal.usage.events import Reader, UsageRecord
+from portal.usage.fields import storable
+from portal.usage.known import known_labels, known_meters, known_organizations
+from portal.usage.outcomes import REASONS, Outcome
+from portal.usage.plain_events import PlainBatch, Sent, read_plain
+from portal.usage.storing_plain import store_plain
 from portal.usage.unknown import UnknownMeter, WaitingEvent
 from portal.usage.waiting import store_usage
 
@@ -33,11 +38,72 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainItems:
+    """The items of a batch that were read as columns, and how to read them as documents, should that be needed."""
+
+    sent: Sent
+    documents: Callable[[], list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.sent.ids)
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The result of an item that was stored, in an answer where all were."""
+
+    index: int
+    id: str
+    status: str = str(Outcome.ACCEPTED)
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """How many items came to what, and of each item its index, id, status and, for a refusal, the reason."""
 
     counts: dict[str, int]
-    results: list[dict[str, Any]]
+    results: Sequence[dict[str, Any]] | Sequence[Accepted]
+
+    @property
+    def rejections(self) -> list[dict[str, Any]]:
+        """The results that have a reason."""
+        return [each for each in self.results if isinstance(each, dict) and "message" in each]
+
+
+def store_items(
+    items: Sequence[Any] | PlainItems,
+    *,
+    organization_id: int | None,
+    now: datetime,
+    and_then: Callable[[Stored], None],
+) -> Stored:
+    """Store the items of a request as `store_documents` does, all at once if they are plain."""
+    if not isinstance(items, PlainItems):
+        return store_documents(items, organization_id=organization_id, now=now, and_then=and_then)
+    named = {each for each in items.sent.organizations or () if storable(each)}
+    batch = read_plain(
+        items.sent,
+        known_labels(),
+        now=now,
+        organization_id=organization_id,
+        organizations=known_organizations(named),
+    )
+    if batch is None:
+        return store_documents(items.documents(), organization_id=organization_id, now=now, and_then=and_then)
+
+    def answer(outcomes: Sequence[Outcome]) -> Stored:
+        stored = _stored_plain(batch, outcomes)
+        and_then(stored)
+        return stored
+
+    return store_plain(batch, now=now, and_then=answer)
+
+
+def _stored_plain(batch: PlainBatch, outcomes: Sequence[Outcome]) -> Stored:
+    if outcomes.count(Outcome.ACCEPTED) == len(outcomes):
+        counts = dict.fromkeys(STATUSES, 0) | {str(Outcome.ACCEPTED): len(outcomes)}
+        return Stored(counts, list(map(Accepted, range(len(outcomes)), batch.event_ids)))
+    results = [{"index": index, "id": event_id} for index, event_id in enumerate(batch.event_ids)]
+    return _stored(batch.event_ids, results, outcomes)
 
 
 def store_documents(
@@ -71,7 +137,7 @@ def store_documents(
         outcomes, kept = store_usage(records, unknown, now=now)
         stored = _stored(items, results, outcomes)
         if unknown:
-            _answer_for_unknown(stored, unknown, kept)
+            _answer_for_unknown(stored.counts, results, unknown, kept)
         and_then(stored)
     return stored
 
@@ -90,12 +156,17 @@ def _stored(items: Sequence[Any], results: list[dict[str, Any]], outcomes: Seque
     return Stored(counts, results)
 
 
-def _answer_for_unknown(stored: Stored, unknown: Sequence[WaitingEvent], outcomes: Sequence[Outcome]) -> None:
+def _answer_for_unknown(
+    counts: dict[str, int],
+    results: list[dict[str, Any]],
+    unknown: Sequence[WaitingEvent],
+    outcomes: Sequence[Outcome],
+) -> None:
     """Give items whose meter does not exist their outcomes, in their order; they are counted as rejected so far."""
-    results = [result for result in stored.results if result["status"] == Outcome.WAITING]
-    for result, event, outcome in zip(results, unknown, outcomes, strict=True):
-        stored.counts[REJECTED] -= 1
-        stored.counts[outcome] += 1
+    waiting = [result for result in results if result["status"] == Outcome.WAITING]
+    for result, event, outcome in zip(waiting, unknown, outcomes, strict=True):
+        counts[REJECTED] -= 1
+        counts[outcome] += 1
         result["status"] = str(outcome)
         if outcome is Outcome.WAITING:
             result["field"] = "meter"

@@ -3,35 +3,29 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from portal.catalog.models import Meter
 from portal.core.errors import InvalidInput
 from portal.core.exact import ZERO, plain
-from portal.core.keys import DEFAULT_SOURCE, event_key, series_key, subject_key
+from portal.core.keys import DEFAULT_SOURCE, event_key
 from portal.core.quantities import Aggregation
+from portal.usage.fields import properties_of, quantity_of, text_of
+from portal.usage.labels import LabelBook
 from portal.usage.unknown import UnknownMeter, WaitingEvent
 
 FIELDS = {
     *("id", "organization", "meter", "quantity", "time", "source", "properties", "correction", "amends", "cancels")
 }
 _OF_A_CANCELLATION = {"id", "organization", "source", "cancels"}
-LONGEST_TEXT = 255
-MOST_PROPERTIES = 32
-# Sums have room for 26 digits: a hundred thousand million of the largest events on one day.
-DECIMALS, INTEGER_DIGITS = 12, 15
 # A level is multiplied by seconds, which have six decimals of their own.
 DECIMALS_OF_LEVELS = 6
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 FUTURE_ALLOWED = timedelta(days=1)
-MOST_REMEMBERED = 10_000
 _ONE = Decimal(1)
-_PLAIN = re.compile(rf"[0-9]{{1,{INTEGER_DIGITS}}}(\.[0-9]{{1,{DECIMALS}}})?")
-_WRITTEN = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _DATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]")
 
 
@@ -60,17 +54,6 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False):
     counts: bool = True
 
 
-class _Labels(NamedTuple):
-    """What a meter makes of properties: those that tell series apart, the others, and what a unique count counts."""
-
-    meter_id: int
-    aggregation: Aggregation
-    series_id: int
-    dimensions: Mapping[str, str]
-    rest: Mapping[str, str] | None
-    subject: bytes | None
-
-
 class Reader:
     """Reads events of one batch, given the meters and organizations that they may name."""
 
@@ -86,7 +69,7 @@ class Reader:
         self._latest = now + FUTURE_ALLOWED
         self._organization_id = organization_id
         self._organizations = organizations
-        self._labels: dict[tuple[str, *tuple[tuple[str, str], ...]], _Labels] = {}
+        self._labels = LabelBook(meters)
 
     def read(self, document: Any) -> UsageRecord:
         """One event document as a record. Raises InvalidInput with the field that does not fit.
@@ -111,7 +94,7 @@ class Reader:
         meter = self._meters.get(code) if isinstance(code, str) else None
         if meter is None:
             raise UnknownMeter(self._waiting(document, event_id, source, correction))
-        labels = self._labels_of(meter, document.get("properties"))
+        labels = self._labels.of(meter, document.get("properties"))
         aggregation = labels.aggregation
         quantity = quantity_of(
             document.get("quantity", _QUANTITY_LEFT_OUT.get(aggregation)), negative_allowed=correction
@@ -120,7 +103,7 @@ class Reader:
             _check_quantity(aggregation, quantity, correction)
         return UsageRecord(
             organization_id=self._organization_of(document),
-            event_key=_key_of(event_id, source),
+            event_key=key_of(event_id, source),
             event_id=event_id,
             source=source,
             meter_id=labels.meter_id,
@@ -133,7 +116,7 @@ class Reader:
             aggregation=aggregation,
             adds=quantity if aggregation is Aggregation.SUM else added(aggregation, quantity),
             subject=labels.subject,
-            corrects=_key_of(text_of(document, "amends"), source) if "amends" in document else None,
+            corrects=key_of(text_of(document, "amends"), source) if "amends" in document else None,
         )
 
     def _waiting(self, document: Mapping[str, Any], event_id: str, source: str, correction: bool) -> WaitingEvent:
@@ -143,13 +126,13 @@ class Reader:
             sent["quantity"] = plain(quantity_of(document["quantity"], negative_allowed=correction))
         moment = self._moment(document.get("time"))
         sent["time"] = moment.isoformat()
-        if properties := _properties(document.get("properties")):
+        if properties := properties_of(document.get("properties")):
             sent["properties"] = properties
         if correction:
             sent["correction"] = True
         if "amends" in document:
             sent["amends"] = text_of(document, "amends")
-        return WaitingEvent(self._organization_of(document), _key_of(event_id, source), moment, sent)
+        return WaitingEvent(self._organization_of(document), key_of(event_id, source), moment, sent)
 
     def _cancellation(self, document: Mapping[str, Any], event_id: str, source: str) -> UsageRecord:
         """Only the original is named; what it was is filled in when the cancellation is stored."""
@@ -159,7 +142,7 @@ class Reader:
             raise InvalidInput(f"A cancellation only names the event that it cancels; leave out {name}.", field=name)
         return UsageRecord(
             organization_id=self._organization_of(document),
-            event_key=_key_of(event_id, source),
+            event_key=key_of(event_id, source),
             event_id=event_id,
             source=source,
             meter_id=0,
@@ -169,36 +152,9 @@ class Reader:
             quantity=ZERO,
             correction=False,
             properties=None,
-            corrects=_key_of(text_of(document, "cancels"), source),
+            corrects=key_of(text_of(document, "cancels"), source),
             counts=False,
         )
-
-    def _labels_of(self, meter: Meter, properties: Any) -> _Labels:
-        """What the meter makes of the properties; remembered, because many events of a batch have the same."""
-        try:
-            key = (meter.code, *properties.items()) if properties else (meter.code,)
-            known = self._labels.get(key)
-        except (AttributeError, TypeError):  # not an object, or not one of texts: the checks below say which
-            known = None
-        if known is not None:
-            return known
-        checked = _properties(properties)
-        dimensions = {name: checked[name] for name in meter.dimensions if name in checked}
-        rest = {name: value for name, value in checked.items() if name not in dimensions}
-        subject = None
-        if meter.subject is not None:
-            if meter.subject not in rest:
-                raise InvalidInput(
-                    f"The meter “{meter.code}” counts the different values of “{meter.subject}”; it is missing in"
-                    " properties.",
-                    field="properties",
-                )
-            subject = subject_key(rest[meter.subject])
-        aggregation = Aggregation(meter.aggregation)
-        labels = _Labels(meter.id, aggregation, series_key(meter.id, dimensions), dimensions, rest or None, subject)
-        if len(self._labels) < MOST_REMEMBERED:
-            self._labels[(meter.code, *checked.items())] = labels
-        return labels
 
     def _organization_of(self, document: Mapping[str, Any]) -> int:
         named = document.get("organization")
@@ -233,21 +189,6 @@ class Reader:
         return moment
 
 
-def text_of(document: Mapping[str, Any], field: str) -> str:
-    """A text field of 1 to 255 characters that a database can hold. Raises InvalidInput."""
-    value = document.get(field)
-    if isinstance(value, str) and 1 <= len(value) <= LONGEST_TEXT and storable(value):
-        return value
-    if value is None:
-        raise InvalidInput(f"{field} is missing.", field=field)
-    raise InvalidInput(f"{field} is text of 1 to {LONGEST_TEXT} characters.", field=field)
-
-
-def storable(value: str) -> bool:
-    """Whether PostgreSQL can hold the text: no NUL, no lone surrogate."""
-    return "\0" not in value if value.isascii() else _UNSTORABLE.search(value) is None
-
-
 _QUANTITY_LEFT_OUT = {Aggregation.COUNT: "1", Aggregation.UNIQUE: "1"}
 
 
@@ -268,7 +209,7 @@ def _check_quantity(aggregation: Aggregation, quantity: Decimal, correction: boo
         raise InvalidInput(f"A level has at most {DECIMALS_OF_LEVELS} decimals.", field="quantity")
 
 
-def _key_of(event_id: str, source: str) -> bytes:
+def key_of(event_id: str, source: str) -> bytes:
     """The bytes of `event_key`, at a tenth of its price for a UUID from the default source: those are its digits."""
     if source == DEFAULT_SOURCE and len(event_id) == 36 and event_id[8:24:5] == "----":
         digits = event_id.replace("-", "")
@@ -279,41 +220,3 @@ def _key_of(event_id: str, source: str) -> bytes:
         if key.hex() == digits and len(key) == 16:
             return key
     return event_key(event_id, source).bytes
-
-
-def quantity_of(value: Any, *, negative_allowed: bool = False) -> Decimal:
-    """A quantity: a JSON number or a string of digits, finite, up to 15 digits and 12 decimals. Raises InvalidInput."""
-    if isinstance(value, Decimal | str) and _PLAIN.fullmatch(str(value)):
-        return Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise InvalidInput("quantity is a number, or a string of digits.", field="quantity")
-    if isinstance(value, str) and len(value) > INTEGER_DIGITS + DECIMALS + 2:
-        raise InvalidInput(f"quantity has at most {INTEGER_DIGITS} digits and {DECIMALS} decimals.", field="quantity")
-    if isinstance(value, str) and not _WRITTEN.fullmatch(value):
-        raise InvalidInput("quantity is a number, or a string of digits.", field="quantity")
-    try:
-        quantity = Decimal(value)
-    except (InvalidOperation, ValueError):
-        raise InvalidInput("quantity is a number, or a string of digits.", field="quantity") from None
-    if not quantity.is_finite():
-        raise InvalidInput("quantity is a finite number.", field="quantity")
-    exponent = int(quantity.as_tuple().exponent)
-    if exponent < -DECIMALS or quantity.adjusted() >= INTEGER_DIGITS:
-        raise InvalidInput(f"quantity has at most {INTEGER_DIGITS} digits and {DECIMALS} decimals.", field="quantity")
-    if quantity.is_signed() and not negative_allowed and quantity != 0:
-        raise InvalidInput(
-            "quantity is zero or more; a correction may be negative (correction: true).", field="quantity"
-        )
-    return abs(quantity) if quantity == 0 else quantity
-
-
-def _properties(value: Any) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or len(value) > MOST_PROPERTIES:
-        raise InvalidInput(f"properties is an object of at most {MOST_PROPERTIES} texts.", field="properties")
-    for name in value:
-        if not storable(name) or not 1 <= len(name) <= LONGEST_TEXT:
-            raise InvalidInput("A property's name is text of 1 to 255 characters.", field="properties")
-        text_of(value, name)
-    return value

@@ -18,7 +18,7 @@ from sqlalchemy.types import Integer
 from portal.core.keys import canonical_json
 from portal.infra.db import Model, Numbered, db, transaction
 from portal.organizations.models import ApiKey
-from portal.usage.events import LONGEST_TEXT, storable
+from portal.usage.fields import LONGEST_TEXT, storable
 
 KEPT_FOR = timedelta(days=7)
 KEPT_PER_KEY = 1_000

@@ -19,6 +19,9 @@ from portal.usage.writing import array, array_of_texts
 
 # Organization, source, series, and the hour as its number.
 EntryKey = tuple[int, str, int, int]
+# What one hour of a series got from one source: organization, source, series, meter, the latest moment as text with its
+# zone, the quantity and the number of events.
+Entry = tuple[int, str, int, int, str, Decimal | None, int]
 
 
 class UsageUnfolded(Numbered, Model):
@@ -78,31 +81,33 @@ def note_batch(came: Sequence[UsageRecord], gone: Sequence[UsageRecord], *, now:
 
     In the transaction that stores them.
     """
-    samples, quantities, events = _entries(came)
-    for each in gone:
-        samples.append(each)
-        quantities.append("NULL" if each.adds is None else str(each.adds.copy_negate()))
-        events.append("-1")
-    if not samples:
+    taken_out = [_entry(each, None if each.adds is None else each.adds.copy_negate(), -1) for each in gone]
+    note([*_entries(came), *taken_out], now=now)
+
+
+def note(entries: Sequence[Entry], *, now: datetime) -> None:
+    """Leave a row with these entries, if there are any."""
+    if not entries:
         return
-    organizations, sources = {each.organization_id for each in samples}, {each.source for each in samples}
+    organizations, sources, series, meters, latest, quantities, events = zip(*entries, strict=True)
+    one_organization, one_source = len(set(organizations)) == 1, len(set(sources)) == 1
     values = {
         "now": now,
-        "organization_id": organizations.pop() if len(organizations) == 1 else None,
-        "source": sources.pop() if len(sources) == 1 else None,
-        "organizations": array([str(each.organization_id) for each in samples]) if organizations else None,
-        "sources": array_of_texts([each.source for each in samples]) if sources else None,
-        "series": array([str(each.series_id) for each in samples]),
-        "meters": array([str(each.meter_id) for each in samples]),
-        "latest": array([each.occurred_at.isoformat() for each in samples]),
-        "quantities": array(quantities),
-        "events": array(events),
+        "organization_id": organizations[0] if one_organization else None,
+        "source": sources[0] if one_source else None,
+        "organizations": None if one_organization else array(map(str, organizations)),
+        "sources": None if one_source else array_of_texts(sources),
+        "series": array(map(str, series)),
+        "meters": array(map(str, meters)),
+        "latest": array(latest),
+        "quantities": array(["NULL" if each is None else str(each) for each in quantities]),
+        "events": array(map(str, events)),
     }
     db.session.connection().exec_driver_sql(_NOTE, values)
 
 
 @exactly
-def _entries(came: Iterable[UsageRecord]) -> tuple[list[UsageRecord], list[str], list[str]]:
+def _entries(came: Iterable[UsageRecord]) -> list[Entry]:
     """Of each organization, source, series and hour the latest event, the quantity and the number of events."""
     entries: dict[EntryKey, tuple[UsageRecord, Decimal | None, int]] = {}
     for each in came:
@@ -117,8 +122,16 @@ def _entries(came: Iterable[UsageRecord]) -> tuple[list[UsageRecord], list[str],
             latest, quantity, events = found
             total = None if adds is None or quantity is None else quantity + adds
             entries[key] = (each if moment > latest.occurred_at else latest, total, events + 1)
+    return [_entry(*each) for each in entries.values()]
+
+
+def _entry(latest: UsageRecord, quantity: Decimal | None, events: int) -> Entry:
     return (
-        [latest for latest, _, _ in entries.values()],
-        ["NULL" if quantity is None else str(quantity) for _, quantity, _ in entries.values()],
-        [str(events) for _, _, events in entries.values()],
+        latest.organization_id,
+        latest.source,
+        latest.series_id,
+        latest.meter_id,
+        latest.occurred_at.isoformat(),
+        quantity,
+        events,
     )

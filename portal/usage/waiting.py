@@ -15,7 +15,8 @@ from portal.core.exact import plain
 from portal.core.keys import canonical_json, event_key
 from portal.infra.db import db
 from portal.usage.events import UsageRecord
-from portal.usage.ingesting import Outcome, ingest
+from portal.usage.ingesting import ingest
+from portal.usage.outcomes import Outcome
 from portal.usage.unknown import WaitingEvent
 from portal.usage.writing import Key, array, array_of_texts, quoted
 

@@ -15,7 +15,7 @@ from portal.infra import clock
 from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, my_seat
 from portal.usage.archived import archive_sentence
-from portal.usage.events import LONGEST_TEXT
+from portal.usage.fields import LONGEST_TEXT
 from portal.usage.heard import sources_of
 from portal.usage.raw_events import (
     MOST_IN_A_FILE,

@@ -22,9 +22,11 @@ from portal.infra.json_text import MalformedBody, read_documents, read_json
 from portal.organizations.models import Organization
 from portal.usage import known
 from portal.usage.batches import STATUSES, Unreadable, status_of, store_documents
-from portal.usage.events import _key_of, quantity_of
-from portal.usage.ingesting import FEWEST_TAKEN_FOR_NEW, Outcome, _Caution, _is_duplicate
+from portal.usage.events import key_of
+from portal.usage.fields import quantity_of
+from portal.usage.inserting import FEWEST_TAKEN_FOR_NEW, Caution, is_duplicate
 from portal.usage.models import UsageEvent, UsageSeries
+from portal.usage.outcomes import Outcome
 from portal.usage.recounting import recount_differences
 from tests.factories import NOW, acting, make_meter, make_organization
 
@@ -48,7 +50,7 @@ NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9
 @pytest.fixture
 def meter(app: Flask, clean_database: None) -> Iterator[int]:
     with acting(app):
-        _Caution.batches = 0
+        Caution.batches = 0
         make_organization("acme")
         yield make_meter("disk").id
 
@@ -138,7 +140,7 @@ def test_a_quantity_is_the_same_however_it_was_read(number: str):
 @example("0190f3a4-7c1d-7084-809d-8892f59675-d", "api")
 def test_the_short_way_to_a_key_ends_at_the_same_key(event_id: str, source: str):
     if event_id.isprintable():
-        assert _key_of(event_id, source) == event_key(event_id, source).bytes
+        assert key_of(event_id, source) == event_key(event_id, source).bytes
 
 
 @pytest.mark.parametrize("count", [1, FEWEST_TAKEN_FOR_NEW])
@@ -162,10 +164,10 @@ def test_a_batch_taken_for_new_that_is_not_is_stored_once(meter: int):
     ids = [str(uuid4()) for _ in range(3 * FEWEST_TAKEN_FOR_NEW)]
     half, all_ids = ids[: len(ids) // 2], ids
     assert set(statuses([event(each) for each in half])) == {"accepted"}
-    assert _Caution.batches == 0
+    assert Caution.batches == 0
     again = statuses([event(each, quantity="1" if each != half[0] else "2") for each in all_ids])
     assert again == ["conflict", *["duplicate"] * (len(half) - 1), *["accepted"] * (len(ids) - len(half))]
-    assert _Caution.batches > 0
+    assert Caution.batches > 0
     assert set(statuses([event(f"new-{number}") for number in range(FEWEST_TAKEN_FOR_NEW)])) == {"accepted"}
     check_books(len(ids) + FEWEST_TAKEN_FOR_NEW)
 
@@ -212,9 +214,9 @@ def test_a_duplicate_key_is_known_from_any_server():
     def error(original: Exception) -> DBAPIError:
         return DBAPIError("INSERT", {}, original)
 
-    assert _is_duplicate(error(UniqueViolation()))
-    assert _is_duplicate(error(InternalError_("duplicate key value violates unique constraint")))
-    assert not _is_duplicate(error(InternalError_("out of memory")))
+    assert is_duplicate(error(UniqueViolation()))
+    assert is_duplicate(error(InternalError_("duplicate key value violates unique constraint")))
+    assert not is_duplicate(error(InternalError_("out of memory")))
 
 
 def test_what_is_known_is_forgotten_after_a_minute(app: Flask, meter: int, monkeypatch: pytest.MonkeyPatch):
@@ -229,6 +231,25 @@ def test_what_is_known_is_forgotten_after_a_minute(app: Flask, meter: int, monke
     assert known.known_organizations({"acme", "zeta"}).keys() >= {"acme", "zeta"}
     now += known.ORGANIZATIONS_FOR
     assert "acme" not in known.known_organizations({"acme", "zeta"})
+    monkeypatch.delitem(app.extensions, "known_to_usage")
+
+
+def test_what_meters_make_of_properties_is_known_until_one_changes(
+    app: Flask, meter: int, monkeypatch: pytest.MonkeyPatch
+):
+    now = 1_000
+    monkeypatch.setattr(known, "time", SimpleNamespace(monotonic_ns=lambda: now))
+    monkeypatch.setitem(app.config, "TESTING", False)
+    monkeypatch.delitem(app.extensions, "known_to_usage", raising=False)
+    first = known.known_labels()
+    now += known.METERS_FOR
+    assert known.known_labels() is first
+    make_meter("tape")
+    assert (known.known_labels(), first.of_kind(("tape",))) == (first, None)
+    now += known.METERS_FOR
+    labels = known.known_labels().of_kind(("tape", ("region", "fra"), ("app", "shop")))
+    assert labels is not None
+    assert (labels.dimensions, labels.rest) == ({"region": "fra"}, {"app": "shop"})
     monkeypatch.delitem(app.extensions, "known_to_usage")
 
 

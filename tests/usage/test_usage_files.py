@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -21,8 +22,9 @@ from sqlalchemy import select
 from portal.core.exact import plain
 from portal.infra.db import transaction
 from portal.usage.models import UsageEvent
+from portal.usage.plain_events import PlainBatch
 from portal.usage.recounting import recount_differences
-from portal.usage.sources import storing
+from portal.usage.sources import storing, storing_blocks
 from portal.usage.sources.files import LONGEST_LINE
 from tests.factories import acting, make_meter, make_organization, sql
 
@@ -299,16 +301,16 @@ def test_an_interrupted_import_is_simply_run_again(
 ):
     lines = [f"{number},acme,disk,1,2026-10-01T00:00:00Z\n" for number in range(25)]
     (folder / "usage.csv").write_text("id,organization,meter,quantity,time\n" + "".join(lines))
-    store, batches = storing.store_usage, []
+    store, batches = storing_blocks.store_plain, []
 
-    def fail_at_the_third(records: list[object], unknown: list[object], **how: object) -> object:
-        batches.append(len(records))
+    def fail_at_the_third(batch: PlainBatch, **how: Any) -> object:
+        batches.append(len(batch.keys))
         if len(batches) == 3:
             raise KeyboardInterrupt
-        return store(records, unknown, **how)  # type: ignore[arg-type]
+        return store(batch, **how)
 
-    monkeypatch.setattr(storing, "BATCH", 10)
-    monkeypatch.setattr(storing, "store_usage", fail_at_the_third)
+    monkeypatch.setattr(storing_blocks, "ROWS_A_BLOCK", 10)
+    monkeypatch.setattr(storing_blocks, "store_plain", fail_at_the_third)
     assert run(runner, "usage.csv", "csv").exit_code != 0
     assert batches == [10, 10, 5]
     assert len(events()) == 20

@@ -7,7 +7,8 @@ from typing import Any
 from portal.core.errors import InvalidInput
 from portal.core.keys import DEFAULT_SOURCE
 from portal.infra import clock
-from portal.usage.ingesting import Outcome
+from portal.usage.outcomes import Outcome
+from portal.usage.sources import storing_blocks
 from portal.usage.sources.documents import NEEDED, document_of_csv, document_of_json
 from portal.usage.sources.files import SourceFile
 from portal.usage.sources.mapping import FileMapping
@@ -15,7 +16,8 @@ from portal.usage.sources.naming import RowLog
 from portal.usage.sources.rejecting import CsvRejects
 from portal.usage.sources.resuming import Done, Mark
 from portal.usage.sources.rows import START, CsvTable, Place, Row, Trace, jsonl_rows
-from portal.usage.sources.storing import ReadRow, Tally, store_events
+from portal.usage.sources.storing import ReadRow, Storing, Tally, store_events
+from portal.usage.sources.storing_blocks import PlainTable, store_blocks
 
 
 class EventFile:
@@ -48,10 +50,8 @@ class EventFile:
     def rehearse(self, tally: Tally, reached: Callable[[int], None]) -> Counter[Outcome]:
         """Read and check all of the file and count what storing it would do. Stores nothing. Raises FileUnusable."""
         with self.read.lines() as lines:
-            rows = self._rows(lines, START)
-            return store_events(
-                rows, rejects=self._rejects, reached=reached, tally=tally, keep_unknown=self._keep_unknown
-            )
+            how = Storing(rejects=self._rejects, reached=reached, tally=tally, keep_unknown=self._keep_unknown)
+            return store_events(self._rows(lines, START), how)
 
     def store(self, done: Done, reached: Callable[[int], None]) -> Counter[Outcome]:
         """Store what is not done yet and count it. Idempotent. Raises FileUnusable."""
@@ -63,23 +63,30 @@ class EventFile:
                 self._mark.move(trace, here, now=clock.now())
 
         with self.read.lines() as lines:
-            rows = self._rows(trace.watch(lines), done.place)
-            return store_events(
-                rows, rejects=self._rejects, reached=reached, keep=keep, keep_unknown=self._keep_unknown
-            )
+            how = Storing(rejects=self._rejects, reached=reached, keep=keep, keep_unknown=self._keep_unknown)
+            watched = trace.watch(lines)
+            if isinstance(self._rejects, CsvRejects) and self._mapping is None:
+                table = self._table(watched, self._rejects)
+                blocks = table.blocks(storing_blocks.ROWS_A_BLOCK, done.place)
+                plain = PlainTable(table.header, self._source)
+                return store_blocks(blocks, plain, lambda block: self._read(table.rows_of(block)), how)
+            return store_events(self._rows(watched, done.place), how)
 
     def _rows(self, lines: Iterable[str], start: Place) -> Iterator[ReadRow]:
-        for row in self._table(lines, start):
+        if not isinstance(self._rejects, CsvRejects):
+            return self._read(jsonl_rows(lines, start))
+        return self._read(self._table(lines, self._rejects).rows(start))
+
+    def _read(self, rows: Iterable[Row]) -> Iterator[ReadRow]:
+        for row in rows:
             yield ReadRow(row.number, row.raw, self._documents(row.content))
 
-    def _table(self, lines: Iterable[str], start: Place) -> Iterator[Row]:
-        if not isinstance(self._rejects, CsvRejects):
-            return jsonl_rows(lines, start)
+    def _table(self, lines: Iterable[str], rejects: CsvRejects) -> CsvTable:
         needed = NEEDED if self._mapping is None else self._mapping.columns
         delimiter = "," if self._mapping is None else self._mapping.delimiter
         table = CsvTable(lines, needed, delimiter=delimiter)
-        self._rejects.header, self._rejects.delimiter = table.header, delimiter
-        return table.rows(start)
+        rejects.header, rejects.delimiter = table.header, delimiter
+        return table
 
     def _documents(self, content: Any) -> list[Any]:
         try:

@@ -13,7 +13,8 @@ from decimal import Decimal, InvalidOperation
 from portal.core.currencies import require_currency
 from portal.core.errors import InvalidInput
 from portal.core.periods import Month
-from portal.usage.events import EARLIEST, LONGEST_TEXT, storable
+from portal.usage.events import EARLIEST
+from portal.usage.fields import LONGEST_TEXT, storable
 
 NEEDED = (
     "Id",

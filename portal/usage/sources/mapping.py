@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from portal.core.errors import InvalidInput
 from portal.core.exact import EXACT, exactly, plain
-from portal.usage.events import DECIMALS
+from portal.usage.fields import DECIMALS
 from portal.usage.sources.written import as_number, names_of, number_of, text_at, texts_of
 
 NAMES = (

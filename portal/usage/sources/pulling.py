@@ -23,7 +23,7 @@ from portal.core.exact import plain
 from portal.core.keys import canonical_json
 from portal.infra import clock
 from portal.infra.db import db, transaction
-from portal.usage.ingesting import Outcome
+from portal.usage.outcomes import Outcome
 from portal.usage.sources.models import UsagePull
 from portal.usage.sources.prometheus import Prometheus, PullFailed, Series
 from portal.usage.sources.pull_files import (

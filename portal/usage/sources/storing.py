@@ -12,9 +12,10 @@ from portal.core.errors import InvalidInput
 from portal.core.exact import ZERO
 from portal.infra import clock
 from portal.infra.db import transaction
-from portal.usage.events import Reader, UsageRecord, storable
-from portal.usage.ingesting import REASONS, Outcome
+from portal.usage.events import Reader, UsageRecord
+from portal.usage.fields import storable
 from portal.usage.known import known_meters, known_organizations
+from portal.usage.outcomes import REASONS, Outcome
 from portal.usage.sources.naming import RowLog
 from portal.usage.unknown import UnknownMeter
 from portal.usage.waiting import store_usage
@@ -141,43 +142,56 @@ def _read(reader: Reader, document: Any) -> UsageRecord | InvalidInput:
         return error
 
 
-def store_events(
-    rows: Iterable[ReadRow],
-    *,
-    rejects: RowLog,
-    reached: Callable[[int], None],
-    keep: Callable[[int, int], None] | None = None,
-    tally: Tally | None = None,
-    keep_unknown: bool = False,
-) -> Counter[Outcome]:
-    """Store the events of numbered rows and count what became of them; name the rows that are not stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storing:
+    """How the rows of a file are stored, and who is told.
 
     `keep` takes part in a batch's transaction as long as no row at all has been rejected; it is told the number of
     the last row and how many events this run has found good. `reached` is told the number of each batch's last row.
     With a `tally` this is a rehearsal: all is checked and counted, and nothing is stored.
     """
+
+    rejects: RowLog
+    reached: Callable[[int], None]
+    keep: Callable[[int, int], None] | None = None
+    tally: Tally | None = None
+    keep_unknown: bool = False
+
+    def good(self, last: int, events: int) -> None:
+        """All of a batch is good."""
+        if self.keep is not None and not self.rejects.total:
+            self.keep(last, events)
+
+
+def store_events(rows: Iterable[ReadRow], how: Storing) -> Counter[Outcome]:
+    """Store the events of numbered rows and count what became of them; name the rows that are not stored."""
     counts: Counter[Outcome] = Counter()
     for batch in batches(rows):
-        documents = [document for row in batch for document in row.documents]
-        last = batch[-1].number
-
-        def hold(answers: list[Answer], last: int = last) -> None:
-            if keep is not None and not rejects.total and not any(answer.reason for answer in answers):
-                keep(last, counts.total() + len(answers))
-
-        answers = store_documents(
-            documents, now=clock.now(), and_then=hold, rehearse=tally is not None, keep_unknown=keep_unknown
-        )
-        places = (row for row in batch for _ in row.documents)
-        for row, document, answer in zip(places, documents, answers, strict=True):
-            if answer.outcome is not None:
-                counts[answer.outcome] += 1
-            if answer.reason is not None:
-                rejects.add(row.number, _id_of(document), answer.reason.field or "", answer.reason.sentence, row.raw)
-            elif tally is not None:
-                tally.add(document, answer)
-        reached(last)
+        store_batch(batch, how, counts)
     return counts
+
+
+def store_batch(batch: Sequence[ReadRow], how: Storing, counts: Counter[Outcome]) -> None:
+    """Store one batch of rows, and count what became of its events beside the others."""
+    documents = [document for row in batch for document in row.documents]
+    last = batch[-1].number
+
+    def hold(answers: list[Answer]) -> None:
+        if not any(answer.reason for answer in answers):
+            how.good(last, counts.total() + len(answers))
+
+    answers = store_documents(
+        documents, now=clock.now(), and_then=hold, rehearse=how.tally is not None, keep_unknown=how.keep_unknown
+    )
+    places = (row for row in batch for _ in row.documents)
+    for row, document, answer in zip(places, documents, answers, strict=True):
+        if answer.outcome is not None:
+            counts[answer.outcome] += 1
+        if answer.reason is not None:
+            how.rejects.add(row.number, _id_of(document), answer.reason.field or "", answer.reason.sentence, row.raw)
+        elif how.tally is not None:
+            how.tally.add(document, answer)
+    how.reached(last)
 
 
 def _id_of(document: Any) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from portal.core.exact import EXACT, exactly, plain
 from portal.core.money import round_to_minor
-from portal.usage.events import DECIMALS
+from portal.usage.fields import DECIMALS
 from portal.usage.sources.focus import FocusRow
 
 # Providers write quantities and costs with ten or eleven decimals, so a product may miss its cost by that rounding.
