@@ -26,6 +26,7 @@ from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.audit_seals import seal_by_clock
 from portal.infra.db import SYSTEM, act_as, db
+from portal.invoicing.draft_totals import refresh_by_clock
 from portal.mailing.reminding import remind_by_clock
 from portal.payments import breaker
 from portal.payments.reconciling import begin_nightly
@@ -55,6 +56,8 @@ RECURRING = (
     Recurring("ring for due work", 1, outbox.sweep),
     # An organization without a draft of the current month: new ones, and all of them on the first.
     Recurring("open drafts", 60, lambda: open_drafts(Month.of(clock.now()))),
+    # Totals of drafts for lists: those that are missing, and the oldest.
+    Recurring("refresh the totals of drafts", 30, lambda: refresh_by_clock(now=clock.now())),
     # A complete month without a run; a run whose last job was killed, or whose review is over.
     Recurring(
         "go on with bill runs",

@@ -10,6 +10,7 @@ from portal.admin import (
     agreement,
     agreement_changes,
     audit,
+    billing_details,
     catalog,
     catalog_changes,
     costs,
@@ -18,6 +19,8 @@ from portal.admin import (
     drift,
     finalizing,
     invoices,
+    item_templates,
+    item_uploads,
     items,
     mails,
     organizations,
@@ -38,4 +41,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
+        *(billing_details.bp, item_templates.bp, item_uploads.bp),
     )

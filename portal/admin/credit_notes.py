@@ -30,6 +30,7 @@ from portal.invoicing.credit_note_queries import (
     note_made_with,
 )
 from portal.invoicing.credit_notes import figures_for, issue_credit_note, prices_include_tax
+from portal.invoicing.exporting.sending import send_credit_note
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
 from portal.payments.crediting import sync_credit_note_again
@@ -144,6 +145,13 @@ def lines_as_csv(public_id: UUID) -> FlaskResponse:
         for line in lines_on(note.id)
     )
     return csv_response(f"{note.organization.slug}-{note.number}", LINES_HEAD, rows)
+
+
+@bp.get("/credit-notes/<uuid:public_id>.pdf")
+@policy("view organizations")
+def download(public_id: UUID) -> FlaskResponse:
+    """The credit note to print, as its customer has it."""
+    return send_credit_note(credit_note_of(public_id), "pdf")
 
 
 def _form_page(invoice: Invoice, form: CreditNoteForm) -> str:

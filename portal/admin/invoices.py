@@ -18,6 +18,7 @@ from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.documents import is_intact
+from portal.invoicing.draft_totals import draft_totals_of
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice, OneOffItem
@@ -28,6 +29,12 @@ from portal.invoicing.sums import sums_of_draft, sums_of_invoice
 PER_PAGE = 50
 MONTHS_TO_CHOOSE = 24
 bp = staff_blueprint("admin_invoices")
+
+
+@bp.app_context_processor
+def _offer_draft_totals() -> dict[str, Any]:
+    """Lists of invoices say what drafts came to lately, and when that was."""
+    return {"draft_totals_of": draft_totals_of}
 
 
 @bp.get("/invoices")

@@ -17,6 +17,7 @@ from portal.infra.db import transaction
 from portal.infra.formats import money, month_name
 from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
+from portal.invoicing.item_templates import template_of, templates_in_use
 from portal.invoicing.models import Invoice
 from portal.invoicing.one_off_items import add_item, remove_item, restore_item
 from portal.invoicing.queries import invoice_for_month, invoice_of, item_added_with
@@ -29,11 +30,13 @@ bp = staff_blueprint("admin_items")
 @bp.get("/invoices/<uuid:public_id>/items/new")
 @policy("manage one-off items")
 def new(public_id: UUID) -> str | tuple[str, int]:
-    """The empty form, with a token of its own."""
+    """The empty form, with a token of its own; `?template=` fills it in."""
     invoice = invoice_of(public_id)
     if invoice.state != InvoiceState.DRAFT:
         return _closed(invoice)
-    return _form_page(invoice, ItemForm(formdata=None))
+    wanted = request.args.get("template", type=UUID)
+    filled = ItemForm.filled_from(template_of(wanted)) if wanted else None
+    return _form_page(invoice, ItemForm(formdata=None, data=filled))
 
 
 @bp.post("/invoices/<uuid:public_id>/items/new")
@@ -78,7 +81,12 @@ def restore(public_id: UUID, item_id: UUID) -> Response | tuple[str, int]:
 
 
 def _form_page(invoice: Invoice, form: ItemForm) -> str:
-    return render_template("admin/invoices/item_form.html", invoice=invoice, form=form)
+    return render_template(
+        "admin/invoices/item_form.html",
+        invoice=invoice,
+        form=form,
+        templates=templates_in_use(currency=invoice.currency),
+    )
 
 
 def _review(invoice: Invoice, form: ItemForm) -> str | tuple[str, int]:

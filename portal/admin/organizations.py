@@ -11,6 +11,7 @@ from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.audit_reading import entries_in
 from portal.infra.pages import csv_response, policy
+from portal.invoicing.draft_totals import draft_totals_in
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.queries import invoices_of
 from portal.organizations.queries import api_keys_of, list_organizations, members_of, organization_of
@@ -27,10 +28,13 @@ def index() -> str:
     search = request.args.get("search", "").strip()
     found = list_organizations(search=search, after=request.args.get("after", ""), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
+    month = Month.of(clock.now())
     more = f"{shown[-1].name}|{shown[-1].id}" if len(found) > PER_PAGE else None
     return render_template(
         "admin/organizations/index.html",
         organizations=shown,
+        month=month,
+        totals=draft_totals_in(month, [each.id for each in shown]),
         search=search,
         more=more,
         paged="after" in request.args,

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import joinedload, selectinload
 
-from portal.catalog.models import Meter, Plan, Price, PriceVersion, Subscription, SubscriptionChange
+from portal.catalog.models import Meter, Plan, Price, PriceVersion, Product, Subscription, SubscriptionChange
 from portal.core.subscriptions import Contract, Interval, Phase
 from portal.infra.db import db
 
@@ -19,6 +19,11 @@ _WITH_PLANS = (
 def meters_by_code() -> dict[str, Meter]:
     """All meters that are on sale, by code."""
     return {meter.code: meter for meter in db.session.scalars(select(Meter).where(Meter.archived_at.is_(None)))}
+
+
+def product_names() -> list[str]:
+    """The names of all products, in their order."""
+    return list(db.session.scalars(select(Product.name).order_by(Product.name)))
 
 
 def subscriptions_between(organization_id: int, start: datetime, end: datetime) -> list[Subscription]:

@@ -26,6 +26,7 @@ LOCALES = (
 _BY_TAG = {tag.lower(): Locale.parse(tag, sep="-") for tag in LOCALES}
 _BY_TAG |= {locale.language: locale for locale in reversed(_BY_TAG.values())}
 DEFAULT = _BY_TAG["en-us"]
+_COUNTRIES = Locale("en").territories
 MINUS = "\u2212"
 _FILE_OR_PROGRAM = re.compile(r"/(api|webhooks)/.*|.*\.[a-z]+")
 _LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
@@ -115,4 +116,11 @@ def month_name(value: date) -> str:
     return f"{value:%B %Y}"
 
 
-FILTERS = {each.__name__: each for each in (money, amount, quantity, unit_amount, moment, day, days, month_name)}
+def country_name(code: str) -> str:
+    """A country in English, from its two letters; letters that mean nothing stay as they are."""
+    return str(_COUNTRIES.get(code, code))
+
+
+FILTERS = {
+    each.__name__: each for each in (money, amount, quantity, unit_amount, moment, day, days, month_name, country_name)
+}

@@ -36,7 +36,9 @@ def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) 
         "invoiced_on": invoice.invoiced_at.date().isoformat() if invoice.invoiced_at else None,
         "due_date": invoice.due_date.isoformat() if invoice.due_date else None,
         "seller": seller.facts(),
-        "buyer": buyer_of(organization),
+        "buyer": buyer_of(organization, invoice.purchase_order),
+        # Only where there is one: so documents from before there were memos still agree.
+        **({"memo": invoice.memo} if invoice.memo else {}),
         "lines": lines_of(items),
         "tax": invoice.tax_details,
         "total": invoice.total,
@@ -46,13 +48,14 @@ def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) 
     }
 
 
-def buyer_of(organization: Organization) -> dict[str, Any]:
-    """The buyer as a document names it."""
+def buyer_of(organization: Organization, purchase_order: str | None = None) -> dict[str, Any]:
+    """The buyer as a document names it; the purchase order of the invoice goes before the organization's own."""
     return {
         "name": organization.legal_name or organization.name,
         "address": organization.address,
         "tax_id": organization.tax_id,
-        "purchase_order": organization.purchase_order,
+        "purchase_order": purchase_order or organization.purchase_order,
+        **({"country": organization.country} if organization.country else {}),
     }
 
 

@@ -80,7 +80,7 @@ def draft_of(
     adjustments, late_unpriced = adjustments_of(organization, bill)
     lines += [*fees.lines, *adjustments]
     unpriced += late_unpriced
-    lines += [_one_off_line(item, month) for item in one_off_items_of(organization.id, month, known_on=known_on)]
+    lines += [one_off_line(item, month) for item in one_off_items_of(organization.id, month, known_on=known_on)]
     credit = credit_for(organization.id, month, frozen_invoice_id=frozen_invoice_id)
     statement = compose(
         lines,
@@ -133,8 +133,10 @@ def one_off_items_of(organization_id: int, month: Month, *, known_on: date | Non
     )
 
 
-def _one_off_line(item: OneOffItem, month: Month) -> Line:
+def one_off_line(item: OneOffItem, month: Month) -> Line:
+    """A one-off item as the line that it is on its invoice."""
     credit = item.kind == "credit"
+    first_day, last_day = item.service_period or (month.first_day, month.last_day)
     return Line(
         kind=LineKind.CREDIT if credit else LineKind.ONE_OFF,
         description=item.description,
@@ -143,8 +145,9 @@ def _one_off_line(item: OneOffItem, month: Month) -> Line:
         unit_amount=-item.unit_amount if credit else item.unit_amount,
         unrounded=item.quantity * item.unit_amount * (-1 if credit else 1),
         amount=item.amount,
-        period_start=month.first_day,
-        period_end=month.last_day,
+        period_start=first_day,
+        period_end=last_day,
+        product=item.product or "",
         derivation={"one_off_item": str(item.public_id)},
         references={"one_off_item_id": item.id},
     )

@@ -35,6 +35,12 @@ class Fees:
     reservations: list[Reduction] = field(default_factory=list)
     unpriced: tuple[str, ...] = ()
     waits_for: tuple[Month, ...] = ()
+    commitments: tuple["_Commitment", ...] = ()
+
+    def lines_with(self, used: int, month: Month, currency: str) -> list[Line]:
+        """The lines as they are when usage comes to another sum: only what is missing to a commitment depends on it."""
+        lines = [line for line in self.lines if line.kind is not LineKind.TRUE_UP]
+        return lines + (_true_up(self.commitments, used, month, currency) if self.commitments else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ def fees_of(
         fees.lines += _true_up(commitments, used, month, currency)
     fees.unpriced = tuple(dict.fromkeys(unpriced))
     fees.waits_for = tuple(sorted(waits_for))
+    fees.commitments = tuple(commitments)
     return fees
 
 

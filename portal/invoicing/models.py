@@ -86,6 +86,9 @@ class Invoice(Public, Model):
     fingerprint: Mapped[str | None]
     finalize_at: Mapped[datetime | None]
     scheduled_by: Mapped[str | None]
+    # Of this invoice; without one the organization's own purchase order is on it. The memo is for the customer.
+    purchase_order: Mapped[str | None]
+    memo: Mapped[str | None]
 
     number: Mapped[str | None] = mapped_column(unique=True)
     finalized_at: Mapped[datetime | None]
@@ -162,6 +165,10 @@ class OneOffItem(Public, Model):
         CheckConstraint("(kind = 'credit') = (amount < 0) OR amount = 0", name="credits_are_negative"),
         CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity_positive"),
         CheckConstraint("kind = 'charge' OR internal_reason IS NOT NULL", name="credits_have_a_reason"),
+        CheckConstraint(
+            "(service_start IS NULL) = (service_end IS NULL) AND service_start <= service_end",
+            name="service_period_whole",
+        ),
     )
 
     organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
@@ -171,6 +178,10 @@ class OneOffItem(Public, Model):
     quantity: Mapped[Decimal] = mapped_column(Quantity)
     unit_amount: Mapped[Decimal] = mapped_column(Quantity)
     amount: Mapped[int]
+    # When the work was done, if not in the invoice's month; and the product whose tax rate the item has.
+    service_start: Mapped[date | None] = mapped_column(Date)
+    service_end: Mapped[date | None] = mapped_column(Date)
+    product: Mapped[str | None]
     internal_reason: Mapped[str | None]
     form_token: Mapped[UUID] = mapped_column(unique=True)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
@@ -178,6 +189,47 @@ class OneOffItem(Public, Model):
     removed_at: Mapped[datetime | None]
 
     created_by: Mapped[User | None] = relationship()
+
+    @property
+    def service_period(self) -> tuple[date, date] | None:
+        """When the work was done, first day and last; None if in the invoice's month."""
+        if self.service_start is None or self.service_end is None:
+            return None
+        return self.service_start, self.service_end
+
+
+class ItemTemplate(Public, Model):
+    """A one-off item that is added often, under a name. A retired one is kept and no longer offered."""
+
+    __tablename__ = "item_templates"
+    __table_args__ = (
+        Index("uq_item_templates_name", text("lower(name)"), unique=True, postgresql_where=text("retired_at IS NULL")),
+        CheckConstraint("kind IN ('charge', 'credit')", name="kind_known"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
+    )
+
+    name: Mapped[str]
+    kind: Mapped[str]
+    description: Mapped[str]
+    currency: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Quantity)
+    unit_amount: Mapped[Decimal] = mapped_column(Quantity)
+    product: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    retired_at: Mapped[datetime | None]
+
+
+class DraftTotal(Model):
+    """What a draft came to when the clock last looked, for lists; nothing is billed by it."""
+
+    __tablename__ = "draft_totals"
+    __table_args__ = (Index("ix_draft_totals_organization_id", "organization_id"),)
+
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), primary_key=True, autoincrement=False)
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    total: Mapped[int]
+    amount_due: Mapped[int]
+    computed_at: Mapped[datetime]
 
 
 class BilledUsage(Model):

@@ -1,6 +1,6 @@
 """Items that somebody adds to a draft by hand: a charge for work done, a credit for goodwill."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
-from portal.core.exact import plain
+from portal.core.exact import exactly, plain
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import LARGEST_AMOUNT, round_to_minor
 from portal.infra.db import db
@@ -27,8 +27,12 @@ def add_item(
     internal_reason: str | None,
     form_token: UUID,
     created_by_id: int | None,
+    service_period: tuple[date, date] | None = None,
+    product: str | None = None,
 ) -> OneOffItem:
     """Add an item to a draft. `unit_amount` is in the major unit; the amount is rounded once.
+
+    The item is taxed as the product of this name is, and what is only for that product is taken off it too.
 
     Idempotent by `form_token`: the same form sent twice adds one item. Raises InvalidTransition if the invoice is
     no longer a draft, InvalidInput if the item cannot be billed.
@@ -38,16 +42,11 @@ def add_item(
     if existing is not None:
         return existing
     _require_draft(invoice)
-    sign = -1 if kind == "credit" else 1
-    amount = sign * round_to_minor(quantity * unit_amount, invoice.currency)
-    if quantity <= 0:
-        raise InvalidInput("The quantity is more than zero.", field="quantity")
-    if unit_amount < 0:
-        raise InvalidInput("The unit price is zero or more; choose “credit” to give money back.", field="unit_amount")
-    if abs(amount) > LARGEST_AMOUNT:
-        raise InvalidInput("The amount is above the largest that one invoice may bill.", field="unit_amount")
+    amount = amount_of(kind, quantity, unit_amount, invoice.currency)
     if kind == "credit" and not internal_reason:
         raise InvalidInput("A credit needs a reason, for the audit log.", field="internal_reason")
+    if service_period is not None and service_period[0] > service_period[1]:
+        raise InvalidInput("The service period ends on its first day or later.", field="service_end")
     item = OneOffItem(
         organization_id=invoice.organization_id,
         invoice_id=invoice.id,
@@ -56,6 +55,9 @@ def add_item(
         quantity=quantity,
         unit_amount=unit_amount,
         amount=amount,
+        service_start=service_period[0] if service_period else None,
+        service_end=service_period[1] if service_period else None,
+        product=product,
         internal_reason=internal_reason,
         form_token=form_token,
         created_by_id=created_by_id,
@@ -64,6 +66,19 @@ def add_item(
     db.session.flush()
     record_change(invoice, "added one-off item", after=_facts(item), reason=internal_reason)
     return item
+
+
+@exactly
+def amount_of(kind: str, quantity: Decimal, unit_amount: Decimal, currency: str) -> int:
+    """What an item comes to in minor units, rounded once; a credit is negative. Raises InvalidInput."""
+    if quantity <= 0:
+        raise InvalidInput("The quantity is more than zero.", field="quantity")
+    if unit_amount < 0:
+        raise InvalidInput("The unit price is zero or more; choose “credit” to give money back.", field="unit_amount")
+    amount = round_to_minor(quantity * unit_amount, currency)
+    if amount > LARGEST_AMOUNT:
+        raise InvalidInput("The amount is above the largest that one invoice may bill.", field="unit_amount")
+    return -amount if kind == "credit" else amount
 
 
 def item_on(invoice_id: int, public_id: UUID) -> OneOffItem:

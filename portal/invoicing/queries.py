@@ -95,6 +95,22 @@ def one_off_items_on(invoice_id: int) -> list[OneOffItem]:
     )
 
 
+def items_ever_on(organization_id: int, month: Month) -> list[OneOffItem]:
+    """All one-off items that an organization's invoice of a month has ever had, removed ones too."""
+    return list(
+        db.session.scalars(
+            select(OneOffItem)
+            .join(Invoice, Invoice.id == OneOffItem.invoice_id)
+            .where(
+                OneOffItem.organization_id == organization_id,
+                Invoice.period_start == month.first_day,
+                Invoice.state != InvoiceState.VOID,
+            )
+            .order_by(OneOffItem.id)
+        )
+    )
+
+
 def drafts_in_review(month: Month, *, limit: int = 200) -> list[Invoice]:
     """Drafts of a month that is over, or of one before it: what an admin can finalize."""
     return list(

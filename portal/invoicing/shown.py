@@ -23,6 +23,10 @@ CSV_HEAD = (
     "Discount",
     "Credit",
     "Tax",
+    "Customer",
+    "Customer tax id",
+    "Purchase order",
+    "Memo",
 )
 
 
@@ -84,8 +88,11 @@ def lines_of_document(document: Mapping[str, Any]) -> list[ShownLine]:
     return [ShownLine.of(number, line) for number, line in enumerate(document["lines"], 1)]
 
 
-def csv_rows(lines: Sequence[ShownLine], currency: str) -> list[tuple[Any, ...]]:
-    """The lines for a file, with amounts in the major unit."""
+def csv_rows(
+    lines: Sequence[ShownLine], currency: str, buyer: Mapping[str, Any], memo: str | None
+) -> list[tuple[Any, ...]]:
+    """The lines for a file, with amounts in the major unit; beside each, whom the invoice bills and what it says."""
+    said = (buyer["name"], buyer["tax_id"], buyer["purchase_order"], memo)
     return [
         (
             line.number,
@@ -99,6 +106,7 @@ def csv_rows(lines: Sequence[ShownLine], currency: str) -> list[tuple[Any, ...]]
             line.first_day,
             line.last_day,
             *(major_text(amount, currency) for amount in (line.discount, line.credited, line.tax)),
+            *said,
         )
         for line in lines
     ]

@@ -105,6 +105,8 @@ def reissue_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
             description=item.description,
             quantity=item.quantity,
             unit_amount=item.unit_amount,
+            service_period=item.service_period,
+            product=item.product,
             internal_reason=item.internal_reason,
             # The same for every try, so that an item moves once.
             form_token=uuid5(item.public_id, str(draft.public_id)),

@@ -22,6 +22,7 @@ class Organization(Public, Model):
         CheckConstraint("status IN ('active', 'suspended', 'closed')", name="status_known"),
         CheckConstraint("collection_method IN ('charge_automatically', 'send_invoice')", name="collection_known"),
         CheckConstraint("tax_treatment IN ('standard', 'exempt', 'reverse_charge')", name="tax_treatment_known"),
+        CheckConstraint("country ~ '^[A-Z]{2}$'", name="country_is_iso"),
         CheckConstraint("tax_rounding IN ('line', 'sum_by_net', 'keep_gross')", name="tax_rounding_known"),
     )
 
@@ -31,6 +32,7 @@ class Organization(Public, Model):
     status: Mapped[str] = mapped_column(server_default="active")
     legal_name: Mapped[str | None]
     address: Mapped[str | None]
+    country: Mapped[str | None]
     tax_id: Mapped[str | None]
     tax_treatment: Mapped[TaxTreatment] = mapped_column(Text, server_default="standard")
     tax_rounding: Mapped[TaxRounding] = mapped_column(Text, server_default="sum_by_net")

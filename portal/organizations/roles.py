@@ -17,19 +17,33 @@ class Permission(StrEnum):
     MANAGE_ITEMS = "manage one-off items"
     FINALIZE_INVOICES = "finalize invoices"
     VOID_INVOICES = "void invoices"
+    EDIT_BILLING_DETAILS = "edit billing details"
     REPAIR_SYNC = "repair the Stripe sync"
 
 
+_BILLING = frozenset(
+    {
+        Permission.VIEW_USAGE,
+        Permission.VIEW_INVOICES,
+        Permission.MANAGE_BUDGETS,
+        Permission.EDIT_BILLING_DETAILS,
+    }
+)
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
-    "billing": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
+    "owner": _BILLING,
+    "billing": _BILLING,
     "developer": frozenset({Permission.VIEW_USAGE}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
 _SUPPORT = frozenset(
     {Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS, Permission.VIEW_CATALOG}
 )
-_OPERATIONS = _SUPPORT | {Permission.MANAGE_ITEMS, Permission.MANAGE_SUBSCRIPTIONS, Permission.REPAIR_SYNC}
+_OPERATIONS = _SUPPORT | {
+    Permission.MANAGE_ITEMS,
+    Permission.MANAGE_SUBSCRIPTIONS,
+    Permission.EDIT_BILLING_DETAILS,
+    Permission.REPAIR_SYNC,
+}
 _FINANCE = _OPERATIONS | {Permission.FINALIZE_INVOICES, Permission.VOID_INVOICES, Permission.MANAGE_CREDITS}
 STAFF_ROLES: dict[str, frozenset[Permission]] = {
     "support": _SUPPORT,

@@ -6,7 +6,9 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
+from portal.web.billing_details import bp as billing_details
 from portal.web.budgets import bp as budgets
+from portal.web.change_log import bp as change_log
 from portal.web.costs import bp as costs
 from portal.web.credit_notes import bp as credit_notes
 from portal.web.documents import bp as documents
@@ -26,6 +28,6 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, overview, usage, usage_events, costs, forecast, budgets, plans, mail_settings),
-        *(drafts, draft_changes, invoices, documents, credit_notes, totals),
+        *(session, overview, usage, usage_events, costs, forecast, budgets, plans, mail_settings, billing_details),
+        *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),
     )

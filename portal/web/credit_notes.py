@@ -1,16 +1,16 @@
 """Credit notes as their customer sees them: each as it was frozen, and all of them as a file."""
 
-import json
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from portal.core.money import major_text
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of, credit_note_of, lines_on, list_credit_notes
+from portal.invoicing.exporting.sending import send_credit_note
 from portal.invoicing.queries import invoice_of
 from portal.signed_in import guard_page, my_seat
 
@@ -59,15 +59,11 @@ def lines_as_csv(public_id: UUID) -> ResponseReturnValue:
     return csv_response(f"credit-note-{note.number}", LINES_HEAD, rows)
 
 
-@bp.get("/credit-notes/<uuid:public_id>.json")
+@bp.get("/credit-notes/<uuid:public_id>.<any(pdf, json):kind>")
 @policy("view invoices")
-def download_document(public_id: UUID) -> ResponseReturnValue:
-    """The frozen document with its hash, for machines and for checking."""
-    note = _mine(public_id)
-    body = {"document": note.document, "content_sha256": note.content_sha256}
-    response = Response(json.dumps(body, ensure_ascii=False, indent=2) + "\n", mimetype="application/json")
-    response.headers["Content-Disposition"] = f'attachment; filename="credit-note-{note.number}.json"'
-    return response
+def download_document(public_id: UUID, kind: str) -> ResponseReturnValue:
+    """The credit note to print, or its frozen document with its hash, for machines and for checking."""
+    return send_credit_note(_mine(public_id), kind)
 
 
 @bp.get("/credit-notes.csv")

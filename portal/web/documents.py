@@ -34,7 +34,7 @@ def download_draft() -> ResponseReturnValue:
     if invoice is not None and invoice.state == InvoiceState.FINALIZED:
         return redirect(url_for(".download", public_id=invoice.public_id, kind="pdf"), 303)
     opened = open_month(month, invoice)
-    return send_draft(opened.organization, month, opened.draft)
+    return send_draft(opened.organization, month, opened.draft, invoice)
 
 
 @bp.get("/year-<int(fixed_digits=4, min=2000):year>.zip")

@@ -12,6 +12,8 @@ from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.pages import csv_response, policy
+from portal.invoicing.change_log import change_log
+from portal.invoicing.documents import buyer_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
@@ -26,6 +28,8 @@ from portal.web.lines import CSV_HEAD, chosen_line, csv_rows, lines_of_draft
 from portal.web.months import chosen_month
 
 WATCHING_SECONDS = 15
+# The newest days of the change log, beside the lines.
+LOG_DAYS = 5
 bp = Blueprint("drafts", __name__, url_prefix="/invoices")
 bp.before_request(guard_page)
 
@@ -38,6 +42,16 @@ class OpenMonth:
     month: Month
     invoice: Invoice | None
     draft: Draft
+
+    @property
+    def buyer(self) -> dict[str, Any]:
+        """Whom it bills, as it would say now."""
+        return buyer_of(self.organization, self.invoice.purchase_order if self.invoice else None)
+
+    @property
+    def memo(self) -> str | None:
+        """What it says to the customer besides its figures."""
+        return self.invoice.memo if self.invoice else None
 
     @property
     def scheduled(self) -> bool:
@@ -99,6 +113,10 @@ def draft_page(opened: OpenMonth, now: datetime) -> str:
         lines=lines,
         explained=line,
         explanation=explain(line, currency, lines) if line else None,
+        buyer=opened.buyer,
+        memo=opened.memo,
+        invoice=opened.invoice,
+        log=[] if opened.scheduled else change_log(opened.organization, opened.month, opened.draft, most=LOG_DAYS),
         unpriced=opened.draft.unpriced,
         too_large=opened.draft.statement.is_too_large,
     )
@@ -108,7 +126,7 @@ def draft_file(opened: OpenMonth) -> ResponseReturnValue:
     """The lines of a draft as CSV."""
     currency = opened.organization.currency
     lines = lines_of_draft(opened.draft.statement.lines)
-    return csv_response(f"draft-invoice-{opened.month}", CSV_HEAD, csv_rows(lines, currency))
+    return csv_response(f"draft-invoice-{opened.month}", CSV_HEAD, csv_rows(lines, currency, opened.buyer, opened.memo))
 
 
 def _panel(opened: OpenMonth, now: datetime) -> dict[str, Any]:

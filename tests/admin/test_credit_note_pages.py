@@ -2,11 +2,13 @@
 
 import csv
 import io
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import pypdf
 import pytest
 
 from devkit.formbrowser import Page
@@ -199,6 +201,19 @@ def test_the_customer_sees_the_note_what_is_still_due_and_the_files(
     assert [line["Total"] for line in rows(browser, f"{note.url}.csv")] == ["5.00", "7.50"]
     document = customer.get(f"{note.url}.json").get_json()
     assert document["document"]["total"] == 1_250
+    for browser_of, address in ((customer, note.url), (admin.client, f"/admin{note.url}")):
+        answer = browser_of.get(f"{address}.pdf")
+        assert answer.mimetype == "application/pdf"
+        paper = " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(answer.data)).pages)
+        for words in (document["document"]["number"], "Credited $12.50", "Reason: Outage", "Taken off what was due"):
+            assert words in " ".join(paper.split()), words
+        assert browser_of.get(f"{address}.pdf", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    issued = document["document"]["issued_on"][:4]
+    with zipfile.ZipFile(io.BytesIO(customer.get(f"/invoices/year-{issued}.zip").data)) as archive:
+        number = document["document"]["number"]
+        assert {f"credit-note-{number}.pdf", f"credit-note-{number}.json"} <= set(archive.namelist())
+        assert f"{number}," in archive.read("index.csv").decode()
+        assert "-12.50" in archive.read("index.csv").decode()
     # Staff pages are none for customers, and what is not theirs is not there.
     assert customer.get(f"/admin{note.url}").status_code == 404
     assert customer.get(f"/credit-notes/{uuid4()}").status_code == 404
@@ -210,6 +225,6 @@ def test_another_organizations_note_is_not_there(admin: Any, customer: Any, fina
     assert customer.get(address).status_code == 200
     with acting(world.app):
         sql("UPDATE memberships SET organization_id = :id", id=make_organization("rival").id)
-    for ending in ("", ".csv", ".json"):
+    for ending in ("", ".csv", ".json", ".pdf"):
         assert customer.get(address + ending).status_code == 404
     assert customer.get(f"/credit-notes.csv?invoice={world.last_month}").status_code == 404

@@ -21,7 +21,7 @@ FLOORS = (
     {"forecasting"},
     {"mailing"},
     {"budgets"},
-    {"billing_cycle", "doctor", "preflight", "signed_in", "focus", "operator"},
+    {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "focus", "operator"},
     {"bill_runs"},
     {
         "web",

@@ -103,12 +103,24 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
+        *("draft_totals", "item_templates"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
     for right in ("INSERT", "UPDATE", "DELETE", "TRUNCATE"):
         may = rows(owner_connection, "SELECT has_table_privilege(%s, %s, %s)", TENANT_ROLE, table, right)
         assert may == [(False,)], f"a tenant may {right} {table}"
+
+
+def test_what_a_tenant_may_change_of_itself_is_its_billing_details(owner_connection):
+    granted = rows(
+        owner_connection,
+        "SELECT table_name, column_name FROM information_schema.column_privileges WHERE grantee = %s"
+        " AND privilege_type = 'UPDATE' AND table_name IN ('organizations', 'invoices')",
+        TENANT_ROLE,
+    )
+    details = ("legal_name", "address", "country", "tax_id", "purchase_order")
+    assert set(granted) == {("invoices", "purchase_order"), *(("organizations", name) for name in details)}
 
 
 def test_runtime_roles_can_neither_sign_in_nor_bypass_nor_own_anything(owner_connection):
@@ -260,6 +272,11 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
                 day=MONTH.first_day,
             )
+            sql(
+                "INSERT INTO draft_totals SELECT id, organization_id, 1, 1, now() FROM invoices"
+                " WHERE organization_id = :organization AND state = 'draft'",
+                organization=organization.id,
+            )
             credited = make_final(organization, "900.00", month=MONTH.plus(-2))  # waits in the outbox for its sync
             replaced = make_final(organization, "9.00", month=MONTH.plus(-3))
             with transaction():
@@ -333,7 +350,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             with acting(app, tenant(mine)):
                 if table in (
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
-                    *("drift", "bill_run_items", "mails"),
+                    *("drift", "bill_run_items", "mails", "draft_totals"),
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
@@ -343,7 +360,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 36
+    assert seen == 2 * 37
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

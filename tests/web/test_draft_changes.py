@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from portal.infra.db import transaction
 from portal.organizations.queries import ids_by_slug, organization_by_id
 from tests.factories import acting, make_meter, sql, use
-from tests.web.conftest import World
+from tests.web.conftest import World, assert_flawless
 
 NOW = datetime.now(UTC)
 
@@ -46,3 +46,22 @@ def test_a_final_month_has_no_changes(owner: FlaskClient):
     answer = owner.get("/invoices/draft/changes?month=2026-09")
     assert answer.status_code == 303
     assert answer.location.endswith("/invoices/draft?month=2026-09")
+
+
+def test_the_draft_has_a_change_log_by_day(app: Flask, owner: FlaskClient, world: World):
+    with acting(app):
+        sql("UPDATE usage_daily SET recorded_day = '2026-10-20' RETURNING day")
+        with transaction():
+            organization = organization_by_id(ids_by_slug({"acme"})["acme"])
+        use(organization, make_meter(), 614, at=datetime(2026, 10, 12, tzinfo=UTC), event_id="n", now=NOW, app="lab")
+    draft = owner.get("/invoices/draft?month=2026-10")
+    assert_flawless(draft)
+    assert "20 Oct 2026 <strong>+$2.50</strong>: Price of machine_seconds" in draft.text
+    assert "<strong>+$6.14</strong>: Price of machine_seconds" in draft.text
+    page = owner.get("/invoices/draft/log?month=2026-10")
+    assert_flawless(page)
+    assert "The draft was then $8.64." in page.text
+    assert "The draft was then $2.50." in page.text
+    file = owner.get("/invoices/draft/log.csv?month=2026-10").text
+    assert f"{NOW.date()},Price of machine_seconds,USD,2.50,8.64,6.14,8.64" in file
+    assert owner.get("/invoices/draft/log?month=2026-09").status_code == 303

@@ -1,8 +1,9 @@
 """An invoice as a file: its name, its bytes, and what identifies them for caches."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -11,10 +12,12 @@ from portal.core.keys import canonical_json
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month, midnight
 from portal.infra.pages import csv_response
-from portal.invoicing.documents import Seller
+from portal.invoicing.credit_note_models import CreditNote
+from portal.invoicing.documents import Seller, buyer_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.exporting.pdf import Pages, pages_of, render
 from portal.invoicing.exporting.printed import printed_draft, printed_invoice
+from portal.invoicing.exporting.printed_notes import printed_credit_note
 from portal.invoicing.models import Invoice
 from portal.invoicing.shown import CSV_HEAD, csv_rows, lines_of_document, lines_of_draft
 from portal.organizations.models import Organization
@@ -54,14 +57,16 @@ def open_figures(invoice: Invoice) -> Draft:
 def pdf_file(invoice: Invoice, paper: Paper, *, now: datetime) -> File:
     """The invoice to print; a draft as it stands. Raises NotFound for a void draft."""
     if is_open(invoice):
-        return draft_pdf(invoice.organization, invoice.month, open_figures(invoice), paper, now=now)
+        return draft_pdf(invoice.organization, invoice.month, open_figures(invoice), paper, now=now, invoice=invoice)
     pages = pages_of_final(invoice, paper)
     return File(f"{_name(invoice)}.pdf", "application/pdf", pages.id, lambda: render(pages))
 
 
-def draft_pdf(organization: Organization, month: Month, draft: Draft, paper: Paper, *, now: datetime) -> File:
-    """A month's figures as they stand, to print and marked as such."""
-    printed = printed_draft(organization, month, draft.statement, paper.seller, now=now)
+def draft_pdf(
+    organization: Organization, month: Month, draft: Draft, paper: Paper, *, now: datetime, invoice: Invoice | None
+) -> File:
+    """A month's figures as they stand, to print and marked as such; `invoice` is its row, once it was opened."""
+    printed = printed_draft(organization, month, draft.statement, paper.seller, now=now, invoice=invoice)
     pages = pages_of(printed, made_at=now.replace(microsecond=0))
     return File(f"draft-invoice-{month}.pdf", "application/pdf", None, lambda: render(pages))
 
@@ -73,13 +78,29 @@ def pages_of_final(invoice: Invoice, paper: Paper) -> Pages:
     return pages_of(printed, made_at=midnight(date.fromisoformat(document["invoiced_on"])))
 
 
+def credit_note_pdf(note: CreditNote) -> File:
+    """A credit note to print, from its frozen document."""
+    made_at = note.issued_at.astimezone(UTC).replace(microsecond=0)
+    pages = pages_of(printed_credit_note(note), made_at=made_at)
+    return File(f"credit-note-{note.number}.pdf", "application/pdf", pages.id, lambda: render(pages))
+
+
+def credit_note_json(note: CreditNote) -> File:
+    """The frozen document of a credit note with its hash."""
+    body = {"document": note.document, "content_sha256": note.content_sha256}
+    text = json.dumps(body, ensure_ascii=False, indent=2) + "\n"
+    return File(f"credit-note-{note.number}.json", "application/json", None, text.encode)
+
+
 def csv_file(invoice: Invoice) -> File:
     """The lines, one a row, amounts in the major unit; a draft's as they stand."""
     if is_open(invoice):
         lines = lines_of_draft(open_figures(invoice).statement.lines)
+        buyer, memo = buyer_of(invoice.organization, invoice.purchase_order), invoice.memo
     else:
-        lines = lines_of_document(document_of_final(invoice))
-    body = csv_response("lines", CSV_HEAD, csv_rows(lines, invoice.currency)).get_data()
+        document = document_of_final(invoice)
+        lines, buyer, memo = lines_of_document(document), document["buyer"], document.get("memo")
+    body = csv_response("lines", CSV_HEAD, csv_rows(lines, invoice.currency, buyer, memo)).get_data()
     return _file(invoice, "csv", "text/csv", body)
 
 

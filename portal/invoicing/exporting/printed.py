@@ -7,7 +7,7 @@ from typing import Any
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.core.statement import TAKEN_OFF_OR_ADDED, LineKind, Statement, tax_facts
-from portal.infra.formats import amount, day, days, moment, money, month_name, quantity, unit_amount
+from portal.infra.formats import amount, country_name, day, days, moment, money, month_name, quantity, unit_amount
 from portal.invoicing.documents import Seller, buyer_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.shown import ShownLine, lines_of_document, lines_of_draft
@@ -55,13 +55,20 @@ def printed_invoice(invoice: Invoice, *, portal_url: str) -> dict[str, Any]:
 
 
 def printed_draft(
-    organization: Organization, month: Month, statement: Statement, seller: Seller, *, now: datetime
+    organization: Organization,
+    month: Month,
+    statement: Statement,
+    seller: Seller,
+    *,
+    now: datetime,
+    invoice: Invoice | None = None,
 ) -> dict[str, Any]:
     """A month that is not final, as it stands now."""
     document = {
         "currency": organization.currency,
         "seller": seller.facts(),
-        "buyer": buyer_of(organization),
+        "buyer": buyer_of(organization, invoice.purchase_order if invoice else None),
+        "memo": invoice.memo if invoice else None,
         "tax": tax_facts(statement),
     }
     printed = _printed(document, lines_of_draft(statement.lines), sums_of_draft(statement), month)
@@ -83,8 +90,8 @@ def _printed(document: Mapping[str, Any], lines: Sequence[ShownLine], sums: Sums
     return {
         "subtitle": month_name(month.first_day),
         "currency": currency,
-        "seller": _party(document["seller"]),
-        "buyer": _party(buyer),
+        "seller": printed_party(document["seller"]),
+        "buyer": printed_party(buyer),
         "details": details,
         "due": {"label": "Amount due", "amount": money(sums.amount_due, currency), "note": ""},
         "groups": _groups([line for line in lines if line.kind not in TAKEN_OFF_OR_ADDED], currency, month),
@@ -96,15 +103,18 @@ def _printed(document: Mapping[str, Any], lines: Sequence[ShownLine], sums: Sums
             [f"{rate['percent']}%", money(rate["net"], currency), money(rate["tax"], currency)]
             for rate in (document["tax"] or {}).get("rates", ())
         ],
-        "notes": [sums.sentence] if sums.sentence else [],
+        "notes": [*((document.get("memo") or "").splitlines()), *([sums.sentence] if sums.sentence else [])],
+        "price_head": "Unit price",
         "pay": None,
         "hash": "",
     }
 
 
-def _party(who: Mapping[str, Any]) -> dict[str, Any]:
+def printed_party(who: Mapping[str, Any]) -> dict[str, Any]:
+    """A seller or buyer of a document, line by line."""
     tax_id = [f"Tax id {who['tax_id']}"] if who.get("tax_id") else []
-    return {"name": who["name"], "lines": [*(who["address"] or "").splitlines(), *tax_id]}
+    country = [country_name(who["country"])] if who.get("country") else []
+    return {"name": who["name"], "lines": [*(who["address"] or "").splitlines(), *country, *tax_id]}
 
 
 def _groups(lines: Sequence[ShownLine], currency: str, month: Month) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""All final invoices that were issued in a year, as one ZIP: each as PDF and JSON, and an index."""
+"""All final invoices and credit notes that were issued in a year, as one ZIP: each as PDF and JSON, and an index."""
 
 import io
 import zipfile
@@ -13,7 +13,8 @@ from portal.core.errors import InvalidInput, NotFound
 from portal.core.money import major_text
 from portal.infra.db import db
 from portal.infra.pages import csv_response
-from portal.invoicing.exporting.files import Paper, json_file, pdf_file
+from portal.invoicing.credit_note_models import CreditNote
+from portal.invoicing.exporting.files import Paper, credit_note_json, credit_note_pdf, json_file, pdf_file
 from portal.invoicing.models import Invoice
 
 MOST_INVOICES = 24
@@ -49,7 +50,24 @@ def issued_in(organization_id: int, year: int) -> list[Invoice]:
     return list(db.session.scalars(query))
 
 
-def zip_of(invoices: Sequence[Invoice], paper: Paper, *, now: datetime) -> io.BytesIO:
+def notes_issued_in(organization_id: int, year: int) -> list[CreditNote]:
+    """An organization's credit notes that were issued in a year (UTC), in the order of their numbers."""
+    first, end = (datetime(each, 1, 1, tzinfo=UTC) for each in (year, year + 1))
+    query = (
+        select(CreditNote)
+        .where(
+            CreditNote.organization_id == organization_id,
+            CreditNote.number.is_not(None),
+            CreditNote.issued_at >= first,
+            CreditNote.issued_at < end,
+        )
+        .options(joinedload(CreditNote.invoice))
+        .order_by(CreditNote.number)
+    )
+    return list(db.session.scalars(query))
+
+
+def zip_of(invoices: Sequence[Invoice], paper: Paper, *, now: datetime, notes: Sequence[CreditNote] = ()) -> io.BytesIO:
     """The ZIP, whole and read from its start: every file is made before the first byte leaves.
 
     The same invoices give the same bytes. Raises CannotPrint.
@@ -59,7 +77,10 @@ def zip_of(invoices: Sequence[Invoice], paper: Paper, *, now: datetime) -> io.By
         for invoice in invoices:
             for file in (pdf_file(invoice, paper, now=now), json_file(invoice)):
                 _put(archive, file.name, file.make(), invoice.invoiced_at)
-        index = csv_response("index", INDEX_HEAD, [_row(invoice) for invoice in invoices]).get_data()
+        for note in notes:
+            for file in (credit_note_pdf(note), credit_note_json(note)):
+                _put(archive, file.name, file.make(), note.issued_at)
+        index = csv_response("index", INDEX_HEAD, [*map(_row, invoices), *map(_note_row, notes)]).get_data()
         _put(archive, "index.csv", index, max(filter(None, (invoice.invoiced_at for invoice in invoices))))
     out.seek(0)
     return out
@@ -86,4 +107,18 @@ def _row(invoice: Invoice) -> tuple[Any, ...]:
         *(major_text(value, invoice.currency) for value in amounts),
         invoice.content_sha256,
         f"invoice-{invoice.number}.pdf, invoice-{invoice.number}.json",
+    )
+
+
+def _note_row(note: CreditNote) -> tuple[Any, ...]:
+    """A credit note below the invoices: its amounts are given back, so they are negative."""
+    month = note.invoice.month
+    return (
+        *(note.number, month.first_day, month.last_day, note.issued_at.date(), None),
+        f"credits {note.invoice.number}",
+        note.currency,
+        major_text(-note.tax, note.currency),
+        major_text(-note.total, note.currency),
+        *(None, None, note.content_sha256),
+        f"credit-note-{note.number}.pdf, credit-note-{note.number}.json",
     )
