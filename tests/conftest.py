@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 
@@ -96,9 +97,13 @@ def app(portal_environment: dict[str, str]) -> Iterator[Flask]:
     from portal import create_app
     from portal.config import settings_from_env
     from portal.infra.db import db
+    from portal.organizations import passwords
 
     portal = create_app(settings_from_env(portal_environment))
+    # A password costs on purpose; with every sign-in of every test that would be most of the suite's time.
+    real, passwords._hasher = passwords._hasher, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     yield portal
+    passwords._hasher = real
     with portal.app_context():
         db.engine.dispose()
 

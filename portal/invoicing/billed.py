@@ -13,6 +13,7 @@ from sqlalchemy import delete, or_, select, text
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra.db import db
+from portal.invoicing.as_of import DraftAsOf
 from portal.invoicing.models import BilledUsage, Invoice
 from portal.usage.lateness import mark, unmark
 from portal.usage.levels import count_levels_on
@@ -29,6 +30,12 @@ _BILLED = """
 """
 _ALL_BILLED = _BILLED.format(whose="true")
 _KNOWN = "(SELECT * FROM usage_daily WHERE recorded_day <= :known_on)"
+_AS_OF = """
+    (SELECT asked.organization_id, used.*
+     FROM drafts_as_of AS asked, jsonb_to_recordset(asked.usage)
+          AS used(day date, series_id bigint, meter_id bigint, quantity numeric, events bigint)
+     WHERE asked.id = :draft_as_of_id)
+"""
 # Whenever it was heard of.
 _RECORDED = """
     (SELECT organization_id, day, series_id, meter_id, sum(quantity) AS quantity, sum(events) AS events
@@ -60,12 +67,18 @@ class Billable:
 
 
 def billable(
-    organization_id: int, month: Month, *, frozen_invoice_id: int | None = None, known_on: date | None = None
+    organization_id: int,
+    month: Month,
+    *,
+    frozen_invoice_id: int | None = None,
+    known_on: date | DraftAsOf | None = None,
 ) -> Billable:
     """What the invoice of a month bills, live or as it has frozen it. One query unless something came late.
 
-    With `known_on` it is what was known of an open month's own usage at the end of that day.
+    With `known_on` it is what was known of an open month's own usage at the end of that day, or at that instant.
     """
+    if isinstance(known_on, DraftAsOf):
+        return Billable(month, _NO_INVOICE, Source(_AS_OF, {"draft_as_of_id": known_on.id}), (), Source())
     if known_on is not None:
         return Billable(month, _NO_INVOICE, Source(_KNOWN, {"known_on": known_on}), (), Source())
     if frozen_invoice_id is not None:

@@ -1,4 +1,4 @@
-"""What has changed in a draft since a day: its lines and the usage behind them, then and now."""
+"""What has changed in a draft since a day or an instant: its lines and the usage behind them, then and now."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from decimal import Decimal
 from portal.core.exact import ZERO, exactly
 from portal.core.periods import Month
 from portal.core.statement import Statement
+from portal.invoicing.as_of import DraftAsOf
 from portal.invoicing.billed import billable
 from portal.invoicing.drafting import Draft, draft_of
 from portal.organizations.models import Organization
@@ -43,7 +44,7 @@ class SeriesChange:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A draft as it was known at the end of a day, as it is now, and what is different: the largest first."""
+    """A draft as it was known, as it is now, and what is different: the largest first."""
 
     before: Draft
     after: Draft
@@ -51,8 +52,11 @@ class Changes:
     series: tuple[SeriesChange, ...]
 
 
-def changes_since(organization: Organization, month: Month, known_on: date) -> Changes:
-    """Compare the draft of an open month with what was known of it at the end of a day, both under today's prices."""
+def changes_since(organization: Organization, month: Month, known_on: date | DraftAsOf) -> Changes:
+    """Compare the draft of an open month with what was known of it at a day's end or a computed instant.
+
+    Both are under today's prices and agreements: of these not all that they once were is kept.
+    """
     before, after = draft_of(organization, month, known_on=known_on), draft_of(organization, month)
     lines = line_changes(before.statement, after.statement)
     series = _series_changes(_used(organization.id, month, known_on), _used(organization.id, month))
@@ -69,7 +73,7 @@ def line_changes(before: Statement, after: Statement) -> list[LineChange]:
     return sorted(changes, key=lambda each: (-abs(each.change), each.description))
 
 
-def _used(organization_id: int, month: Month, known_on: date | None = None) -> dict[int, SeriesQuantity]:
+def _used(organization_id: int, month: Month, known_on: date | DraftAsOf | None = None) -> dict[int, SeriesQuantity]:
     source = billable(organization_id, month, known_on=known_on).own
     return {each.series_id: each for each in usage_by_series(organization_id, month, source=source)}
 

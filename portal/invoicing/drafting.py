@@ -1,7 +1,7 @@
 """What a month comes to, computed from rollups and prices: the live draft, and the same figures when frozen."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
@@ -11,6 +11,7 @@ from portal.core.money import LARGEST_AMOUNT, major_text
 from portal.core.periods import Month, midnight
 from portal.core.statement import Line, LineKind, Statement, compose
 from portal.infra.db import db
+from portal.invoicing.as_of import DraftAsOf
 from portal.invoicing.billed import billable
 from portal.invoicing.crediting import credit_for
 from portal.invoicing.fee_lines import fees_of
@@ -61,14 +62,14 @@ def draft_of(
     month: Month,
     *,
     frozen_invoice_id: int | None = None,
-    known_on: date | None = None,
+    known_on: date | DraftAsOf | None = None,
     usage: Source | None = None,
 ) -> Draft:
     """Compute a draft in a handful of queries, however much usage there was.
 
     With `frozen_invoice_id` the usage is what that invoice has frozen, instead of what the rollups hold now. With
-    `known_on` usage and one-off items are those that were known at the end of that day, under today's prices. `usage`
-    replaces the month's own usage: by that of a forecast.
+    `known_on` usage and one-off items are those that were known at the end of that day, or at an instant for which the
+    usage has been computed, under today's prices. `usage` replaces the month's own usage: by that of a forecast.
     """
     subscriptions = subscriptions_between(organization.id, month.start, month.end)
     pricebook = pricebook_for(organization.id, organization.currency, map(contract_of, subscriptions))
@@ -112,11 +113,13 @@ def balance_of(organization_id: int, *, without_invoice_id: int | None = None) -
     return int(db.session.scalar(query) or 0)
 
 
-def one_off_items_of(organization_id: int, month: Month, *, known_on: date | None = None) -> list[OneOffItem]:
-    """The one-off items on an organization's invoice of a month that have not been removed, now or by a day's end."""
+def one_off_items_of(
+    organization_id: int, month: Month, *, known_on: date | DraftAsOf | None = None
+) -> list[OneOffItem]:
+    """The one-off items on an organization's invoice of a month that have not been removed: now, or as was known."""
     there: ColumnElement[bool] = OneOffItem.removed_at.is_(None)
     if known_on is not None:
-        end = midnight(known_on + timedelta(days=1))
+        end = _end_of(known_on)
         there = and_(OneOffItem.created_at < end, or_(there, OneOffItem.removed_at >= end))
     return list(
         db.session.scalars(
@@ -131,6 +134,13 @@ def one_off_items_of(organization_id: int, month: Month, *, known_on: date | Non
             .order_by(OneOffItem.id)
         )
     )
+
+
+def _end_of(known_on: date | DraftAsOf) -> datetime:
+    """The first moment of which nothing was known."""
+    if isinstance(known_on, DraftAsOf):
+        return known_on.instant + timedelta(microseconds=1)
+    return midnight(known_on + timedelta(days=1))
 
 
 def one_off_line(item: OneOffItem, month: Month) -> Line:

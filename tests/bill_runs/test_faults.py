@@ -40,7 +40,7 @@ from tests.payments.test_kill_at_every_step import Helper, expire_leases
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("books")]
 
 # Of how many boundaries one is tried.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 13
+EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 29
 # A worker that ends itself and its parent with SIGKILL before the so many-th statement that contains a text.
 WORKER = """
 import os, signal
@@ -243,7 +243,7 @@ def test_killed_at_every_step_of_every_stage(helper, capsys):
         month = month.next
     with capsys.disabled():
         sys.stdout.write(f"\nbill run: killed {killed}\n")
-    assert all(each > 5 for each in killed.values())
+    assert all(each > 2 for each in killed.values())
     billed = 12 * (month.year - first.year) + month.month - first.month
     assert numbers() == list(range(1, 2 + 2 * billed + 1))
     assert sql("SELECT count(*) FROM outbox WHERE kind = 'sync_invoice'") == [(2 + 2 * billed,)]

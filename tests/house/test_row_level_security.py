@@ -103,7 +103,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
-        *("draft_totals", "item_templates"),
+        *("draft_totals", "item_templates", "drafts_as_of"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -262,6 +262,11 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
             )
             sql(
+                "INSERT INTO drafts_as_of (organization_id, month, instant) VALUES (:organization, :month, now())",
+                organization=organization.id,
+                month=MONTH.first_day,
+            )
+            sql(
                 "INSERT INTO mail_choices VALUES (:organization, :user, true)",
                 organization=organization.id,
                 user=person.id,
@@ -360,7 +365,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 37
+    assert seen == 2 * 38
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from portal import billing_cycle, create_app
+from portal.bill_runs.advancing import advance
 from portal.config import settings_from_env
 from portal.core.errors import InvalidTransition
 from portal.infra import outbox
@@ -62,6 +63,9 @@ def do(app: Flask, order: dict) -> None:
         g.actor = Actor("test", "the killable")
         if order["work"] == "run":
             outbox.run(order["outbox_id"])
+            return
+        if order["work"] == "advance":
+            advance(order["run_id"], now=datetime.fromisoformat(order["now"]), settings=app.config["SETTINGS"])
             return
         try:
             billing_cycle.finalize_draft(
