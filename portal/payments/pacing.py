@@ -57,8 +57,11 @@ class Bucket:
 
     @property
     def size(self) -> int:
-        """How many may go at once after a pause: a tenth."""
-        return max(1, self.most // 10)
+        """How many may go at once after a pause: a twentieth and one more, so that who wakes late loses no turn.
+
+        Each of them is taken off the rate of a long row, so there are no more than that.
+        """
+        return self.most // 20 + 1
 
     @property
     def interval(self) -> int:

@@ -44,6 +44,7 @@ class Api:
         try:
             _authenticate(request.headers.get("Authorization", ""))
             self.limit.count(f"{route.method} {route.path}")
+            _require_a_form()
             content = request.get_data(as_text=True) or request.query_string.decode()
             fault = self.faults.take(f"{route.method} {request.path}", f"{request.path} {content}")
             call.update(fault=fault.mode if fault else None, params=decode(content))
@@ -132,6 +133,11 @@ def _authenticate(header: str) -> None:
         raise unauthorized("This is the sandbox: it never takes a live key.")
     if not key.startswith("sk_"):
         raise unauthorized(f"Invalid API Key provided: {key[:4]}****")
+
+
+def _require_a_form() -> None:
+    if request.get_data() and request.mimetype != "application/x-www-form-urlencoded":
+        raise StripeError(f"The body must be form-encoded, not {request.mimetype or 'of no type at all'}.")
 
 
 def _objects_written(route: Route, params: dict[str, Any], ids: dict[str, str]) -> set[str]:

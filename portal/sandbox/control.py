@@ -161,7 +161,8 @@ def make_blueprint(api: Api) -> Blueprint:
     @control.get("/counts")
     def read_counts() -> Response:
         with store.lock:
-            return jsonify(counts=dict(store.counts), totals=ledger.totals(store))
+            rate = {"busiest_second": api.limit.busiest_second, "turned_away": api.limit.turned_away}
+            return jsonify(counts=dict(store.counts), totals=ledger.totals(store), rate=rate)
 
     @control.get("/calls")
     def read_calls() -> Response:

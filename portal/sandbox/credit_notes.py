@@ -8,7 +8,7 @@ from .errors import StripeError, no_such, not_editable
 from .events import emit
 from .lists import newest_first, page, within
 from .rendering import render
-from .shapes import EXPAND, PAGE, Shape, integer, metadata, moments, not_imitated, one_of, text
+from .shapes import NO_EXPAND, PAGE, Shape, integer, metadata, moments, not_imitated, one_of, text
 from .store import Json, Store, new_id
 from .totals import existing
 
@@ -34,11 +34,12 @@ CREATE_SHAPE: Shape = {
     "out_of_band_amount": integer,
     "reason": one_of("duplicate", "fraudulent", "order_change", "product_unsatisfactory"),
     "refund_amount": integer,
-    **EXPAND,
+    **NO_EXPAND,
     **not_imitated("refunds", "shipping_cost"),
 }
 LIST_SHAPE: Shape = {
     **PAGE,
+    **NO_EXPAND,
     "created": moments,
     "customer": text,
     "invoice": text,

@@ -7,14 +7,14 @@ from typing import Any
 from .errors import no_such
 from .lists import newest_first, page, within
 from .packing import pack, unpack
-from .shapes import EXPAND, PAGE, boolean, moments, text
+from .shapes import NO_EXPAND, PAGE, boolean, moments, text
 from .store import Json, Store, new_id
 
 # The version that stripe-python 16.1 pins; an event of another version can be asked for in a test.
 API_VERSION = "2026-10-28.endive"
 
-LIST_SHAPE = {**PAGE, "type": text, "types": [text], "delivery_success": boolean, "created": moments}
-RETRIEVE_SHAPE = EXPAND
+LIST_SHAPE = {**PAGE, **NO_EXPAND, "type": text, "types": [text], "delivery_success": boolean, "created": moments}
+RETRIEVE_SHAPE = NO_EXPAND
 
 _cause = threading.local()
 

@@ -5,11 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from .errors import StripeError
+
 _NAME = re.compile(r"^([^\[\]]+)((?:\[[^\[\]]*\])*)$")
 _SUBSCRIPT = re.compile(r"\[([^\[\]]*)\]")
 
 # Their keys are the caller's own words, so digits there are names and not positions.
-_FREE_KEYED = ("metadata", "invoice_metadata")
+_FREE_KEYED = ("metadata", "invoice_metadata", "payload")
 
 
 def decode(encoded: str) -> dict[str, Any]:
@@ -18,7 +20,10 @@ def decode(encoded: str) -> dict[str, Any]:
 
 
 def nest(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Build the nested data that the bracketed names describe."""
+    """Build the nested data that the bracketed names describe.
+
+    :raise StripeError: one name is both a value and an object
+    """
     root: dict[str, Any] = {}
     for name, value in pairs:
         *parents, last = _path(name)
@@ -26,9 +31,12 @@ def nest(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         for step in parents:
             below = place.setdefault(step, {})
             if not isinstance(below, dict):
-                below = place[step] = {}
+                raise StripeError(f"Invalid object: {name} is given as a value as well.", param=name)
             place = below
-        place[str(len(place)) if last == "" else last] = value
+        position = str(len(place)) if last == "" else last
+        if isinstance(place.get(position), dict):
+            raise StripeError(f"Invalid value: {name} is given as an object as well.", param=name)
+        place[position] = value
     return {name: _with_lists(value, name) for name, value in root.items()}
 
 

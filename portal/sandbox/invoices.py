@@ -8,6 +8,7 @@ from .customers import living, merged_metadata
 from .errors import StripeError, no_such, not_editable
 from .events import emit
 from .lists import newest_first, page, within
+from .method_types import METHOD_TYPES
 from .rendering import render
 from .shapes import EXPAND, PAGE, Shape, boolean, integer, metadata, moments, not_imitated, one_of, text
 from .store import Json, Store, new_id
@@ -32,7 +33,7 @@ _FIELDS: Shape = {
     "metadata": metadata,
     "number": text,
     "payment_settings": {
-        "payment_method_types": [text],
+        "payment_method_types": [one_of(*METHOD_TYPES)],
         **not_imitated("default_mandate", "payment_method_options"),
     },
     "statement_descriptor": text,
@@ -52,7 +53,7 @@ CREATE_SHAPE: Shape = {
 UPDATE_SHAPE: Shape = _FIELDS
 LIST_SHAPE: Shape = {
     **PAGE,
-    "collection_method": text,
+    "collection_method": one_of("charge_automatically", "send_invoice"),
     "created": moments,
     "customer": text,
     "due_date": moments,

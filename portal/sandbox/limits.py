@@ -26,7 +26,9 @@ class RateLimit:
         with self._lock:
             self.per_endpoint = per_endpoint
             self.total = total
+            self.busiest_second = self.turned_away = 0
             self._recent: defaultdict[str, deque[float]] = defaultdict(deque)
+            self._asked: deque[float] = deque()
 
     def count(self, endpoint: str) -> None:
         """Count one request of this endpoint.
@@ -36,15 +38,27 @@ class RateLimit:
         with self._lock:
             windows = [(endpoint, self.per_endpoint), ("", self.total)]
             now = time.monotonic()
+            self._note(now)
             for name, limit in windows:
                 recent = self._recent[name]
-                while recent and recent[0] <= now - 1:
-                    recent.popleft()
+                _forget(recent, now)
                 if limit is not None and len(recent) >= limit:
+                    self.turned_away += 1
                     raise rate_limited()
             for name, limit in windows:
                 if limit is not None:
                     self._recent[name].append(now)
+
+    def _note(self, now: float) -> None:
+        """Remember the most requests of any one second, those that are turned away too."""
+        _forget(self._asked, now)
+        self._asked.append(now)
+        self.busiest_second = max(self.busiest_second, len(self._asked))
+
+
+def _forget(moments: deque[float], now: float) -> None:
+    while moments and moments[0] <= now - 1:
+        moments.popleft()
 
 
 class ObjectLocks:

@@ -37,7 +37,13 @@ _LINE: Shape = {
     "price_data": {
         "currency": text,
         "product": text,
-        "product_data": {"name": text, "description": text, "metadata": metadata, "unit_label": text},
+        "product_data": {
+            "name": text,
+            "description": text,
+            "metadata": metadata,
+            "unit_label": text,
+            **not_imitated("images", "tax_code", "tax_details"),
+        },
         "tax_behavior": one_of("exclusive", "inclusive", "unspecified"),
         "unit_amount": integer,
         "unit_amount_decimal": _decimal,

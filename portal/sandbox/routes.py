@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import credit_notes, customers, events, invoices, items, lines, payments, settling
-from .shapes import EXPAND, Shape
+from . import credit_notes, customers, events, invoices, items, lines, meter_events, payments, settling
+from .shapes import EXPAND, NO_EXPAND, Shape
 from .store import Json, Store
 
 
@@ -43,7 +43,7 @@ ROUTES = (
     Route("GET", "/v1/account", account, EXPAND),
     Route("POST", "/v1/customers", customers.create, customers.CREATE_SHAPE),
     Route("GET", "/v1/customers", customers.list_all, customers.LIST_SHAPE),
-    Route("GET", "/v1/customers/<id>", customers.retrieve, EXPAND),
+    Route("GET", "/v1/customers/<id>", customers.retrieve, NO_EXPAND),
     Route("POST", "/v1/customers/<id>", customers.update, customers.UPDATE_SHAPE),
     Route("DELETE", "/v1/customers/<id>", customers.delete, {}),
     Route("POST", "/v1/invoices", invoices.create, invoices.CREATE_SHAPE, ("customer",)),
@@ -65,9 +65,16 @@ ROUTES = (
     Route("GET", "/v1/invoiceitems/<id>", items.retrieve, EXPAND),
     Route("POST", "/v1/credit_notes", credit_notes.create, credit_notes.CREATE_SHAPE, ("invoice",)),
     Route("GET", "/v1/credit_notes", credit_notes.list_all, credit_notes.LIST_SHAPE),
-    Route("GET", "/v1/credit_notes/<id>", credit_notes.retrieve, EXPAND),
-    Route("POST", "/v1/credit_notes/<id>/void", credit_notes.void, EXPAND),
+    Route("GET", "/v1/credit_notes/<id>", credit_notes.retrieve, NO_EXPAND),
+    Route("POST", "/v1/credit_notes/<id>/void", credit_notes.void, NO_EXPAND),
     Route("GET", "/v1/payment_intents/<id>", payments.retrieve_intent, EXPAND),
+    Route(
+        "POST",
+        "/v1/billing/meter_events",
+        meter_events.create,
+        meter_events.CREATE_SHAPE,
+        ("event_name", "payload"),
+    ),
     Route("GET", "/v1/events", events.list_all, events.LIST_SHAPE),
     Route("GET", "/v1/events/<id>", events.retrieve, events.RETRIEVE_SHAPE),
 )

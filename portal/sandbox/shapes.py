@@ -79,12 +79,24 @@ def metadata(value: Any, name: str) -> dict[str, str]:
     return value
 
 
+def words(value: Any, name: str) -> dict[str, str]:
+    """The caller's own names and values, without limits."""
+    if not isinstance(value, dict):
+        raise StripeError("Invalid object", param=name)
+    return {key: text(item, f"{name}[{key}]") for key, item in value.items()}
+
+
 def moments(value: Any, name: str) -> dict[str, int]:
     """A time filter: one moment, or bounds."""
     if not isinstance(value, dict):
         moment = integer(value, name)
         return {"gte": moment, "lte": moment}
     return _read_all(value, {"gt": integer, "gte": integer, "lt": integer, "lte": integer}, name)
+
+
+def not_expandable(value: Any, name: str) -> str:
+    """What somebody wants expanded of an object of which the sandbox expands nothing: said aloud."""
+    raise StripeError(f"This property cannot be expanded ({text(value, name)}).", param="expand")
 
 
 def unsupported(value: Any, name: str) -> Any:
@@ -124,4 +136,5 @@ def _read_one(value: Any, spec: Any, name: str) -> Any:
 
 ADDRESS: Shape = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), text)
 EXPAND: Shape = {"expand": [text]}
+NO_EXPAND: Shape = {"expand": [not_expandable]}
 PAGE: Shape = {"limit": integer, "starting_after": text, "ending_before": text, **EXPAND}

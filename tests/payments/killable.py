@@ -3,7 +3,8 @@
 A boundary is the moment before or after a statement, a commit, or an HTTP call. Nothing in the product knows of
 this: it listens to SQLAlchemy and wraps `requests.Session.send`. Orders come on stdin as JSON lines, answers go to
 stdout: how many boundaries were passed and whether the work was killed. Orders without a k are done by the helper
-itself, so that its caches are warm when it forks.
+itself, so that its caches are warm when it forks. With `freeze_at` it does not die but is stopped, like a machine that
+sleeps, before or after so many HTTP calls, when no transaction is open; `thaw` lets it go on.
 """
 
 import json
@@ -35,6 +36,14 @@ class Boundaries:
     def __init__(self) -> None:
         self.passed = 0
         self.kill_at: int | None = None
+        self.calls = 0
+        self.freeze_at: int | None = None
+
+    def at_a_call(self) -> None:
+        self()
+        self.calls += 1
+        if self.calls == self.freeze_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def __call__(self, *_: object, **__: object) -> None:
         self.passed += 1
@@ -48,9 +57,9 @@ class Boundaries:
         send = requests.Session.send
 
         def watched(session, request, **options):
-            self()
+            self.at_a_call()
             answer = send(session, request, **options)
-            self()
+            self.at_a_call()
             return answer
 
         requests.Session.send = watched
@@ -94,13 +103,22 @@ def do_in_a_child(app: Flask, order: dict, boundaries: Boundaries) -> dict:
     if child == 0:
         code = 1
         try:
-            boundaries.kill_at = order["kill_at"]
+            boundaries.kill_at, boundaries.freeze_at = order.get("kill_at"), order.get("freeze_at")
             do(app, order)
             code = 0
         finally:
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    _, status = os.waitpid(child, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        return {"frozen": child}
     return {"killed": os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL}
+
+
+def thaw(child: int) -> dict:
+    """Let a frozen child go on to its end."""
+    os.kill(child, signal.SIGCONT)
+    _, status = os.waitpid(child, 0)
+    return {"ended_well": status == 0}
 
 
 def main() -> None:
@@ -111,12 +129,14 @@ def main() -> None:
     boundaries.watch()
     for line in sys.stdin:
         order = json.loads(line)
-        boundaries.passed = 0
-        if "kill_at" in order:
+        boundaries.passed = boundaries.calls = 0
+        if order["work"] == "thaw":
+            answer = thaw(order["child"])
+        elif "kill_at" in order or "freeze_at" in order:
             answer = do_in_a_child(app, order, boundaries)
         else:
             do(app, order)
-            answer = {"boundaries": boundaries.passed}
+            answer = {"boundaries": boundaries.passed, "at_calls": boundaries.calls}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     hang_up(app)

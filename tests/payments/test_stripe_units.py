@@ -68,6 +68,7 @@ def test_an_amount_is_either_sent_exactly_or_refused(currency):
         ("KWD", ("1.230", "0.770"), 2_000),
         ("JPY", ("1234",), 1_234),
         ("BIF", ("900",), 900),
+        ("USD", ("600000.00", "399999.99"), 99_999_999),
     ],
 )
 def test_an_invoice_goes_to_stripe_in_its_units_and_is_paid(sandbox, currency, amounts, sent):

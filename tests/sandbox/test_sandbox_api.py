@@ -1,5 +1,9 @@
 """Keys, parameters, customers and lists."""
 
+import json
+import urllib.error
+import urllib.request
+
 import pytest
 import stripe
 
@@ -119,3 +123,40 @@ def test_the_rate_limit_is_counted_per_endpoint(sandbox, client, customer):
     client.v1.invoices.list()
     assert sandbox.ctl("rate_limit") == {"per_endpoint": 25, "total": 100}
     assert sandbox.ctl("rate_limit", {"per_endpoint": None, "total": None})["total"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "sentence"),
+    [
+        (b'{"customer": "cus_1"}', "application/json", "must be form-encoded"),
+        (b"currency=usd", None, "must be form-encoded"),
+        (b"metadata=1&metadata[a]=2", "application/x-www-form-urlencoded", "is given as a value as well"),
+        (b"metadata[a]=2&metadata=1", "application/x-www-form-urlencoded", "is given as an object as well"),
+    ],
+)
+def test_what_is_not_stripes_form_encoding_is_refused(sandbox, body, kind, sentence):
+    headers = {"Authorization": "Bearer sk_test_sandbox", "Content-Type": kind or "application/octet-stream"}
+    request = urllib.request.Request(f"{sandbox.url}/v1/invoices", body, headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request)
+    with refusal.value as answer:
+        assert answer.code == 400
+        assert sentence in json.load(answer)["error"]["message"]
+
+
+def test_what_cannot_be_expanded_is_said_aloud(client, customer, draft):
+    for ask in (
+        lambda: client.v1.customers.retrieve(customer, {"expand": ["sources"]}),
+        lambda: client.v1.credit_notes.list({"expand": ["data.invoice"]}),
+        lambda: client.v1.invoices.retrieve(draft, {"expand": ["charge"]}),
+    ):
+        with pytest.raises(stripe.InvalidRequestError, match="cannot be expanded"):
+            ask()
+
+
+def test_a_meter_event_is_taken_and_a_bad_one_refused(client, customer):
+    event = {"event_name": "seconds", "payload": {"stripe_customer_id": customer, "value": "25"}}
+    assert client.v1.billing.meter_events.create(event).to_dict()["payload"] == event["payload"]
+    for wrong in ({"payload": {"stripe_customer_id": "cus_none", "value": "1"}}, {"timestamp": 1}, {"event_name": ""}):
+        with pytest.raises(stripe.InvalidRequestError):
+            client.v1.billing.meter_events.create({**event, **wrong})
