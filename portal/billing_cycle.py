@@ -20,10 +20,11 @@ from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import transaction
 from portal.invoicing.drafting import draft_of
-from portal.invoicing.finalizing import SYNC, finalize
+from portal.invoicing.finalizing import finalize
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, lock_invoice
+from portal.invoicing.terms import SYNC
 from portal.invoicing.trail import record_change
 
 _OPEN_DRAFTS = text("""

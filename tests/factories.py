@@ -24,11 +24,12 @@ from portal.core.quantities import Counting
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, Scope, act_as, db, transaction
 from portal.invoicing.drafting import draft_of
-from portal.invoicing.finalizing import Terms, finalize
+from portal.invoicing.finalizing import finalize
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import add_item
 from portal.invoicing.queries import open_draft
+from portal.invoicing.terms import Terms
 from portal.organizations.models import Organization
 from portal.usage.events import Reader
 from portal.usage.ingesting import Outcome, ingest

@@ -6,14 +6,14 @@ Whoever comes when there is nothing to do changes nothing, so it may be called b
 import logging
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from portal.bill_runs.models import ENDED, BillRun, BillRunItem, ItemState, RunState
 from portal.bill_runs.reporting import is_on_the_way, problems_of, sent_of
 from portal.bill_runs.starting import begin, may_begin, plan_missed
 from portal.bill_runs.steering import begin_finalizing, close, count_items
 from portal.bill_runs.steps import enter, lock_run
-from portal.bill_runs.work import ring
+from portal.bill_runs.work import follow_final, ring
 from portal.billing_cycle import finalizable_from
 from portal.config import Settings
 from portal.core.errors import PortalError
@@ -25,15 +25,6 @@ from portal.payments.reconciling import begin as begin_reconciling
 
 log = logging.getLogger(__name__)
 NEEDS_A_DECISION = (ItemState.GENERATED, ItemState.HELD, ItemState.APPROVED, ItemState.FAILED)
-# What was made final, or a draft again, on an invoice's own page: the run's rows say the same.
-_FOLLOW_FINAL = text("""
-    UPDATE bill_run_items AS item
-    SET state = 'finalized', reason = NULL, attempts = 0, total = invoice.total, amount_due = invoice.amount_due,
-        fingerprint = invoice.fingerprint, updated_at = clock_timestamp()
-    FROM invoices AS invoice
-    WHERE item.bill_run_id = :run_id AND item.state IN ('generated', 'held', 'approved', 'scheduled', 'failed')
-      AND invoice.id = item.invoice_id AND invoice.state = 'finalized'
-""")
 
 
 def go_on(*, now: datetime, settings: Settings) -> None:
@@ -82,7 +73,7 @@ def _step(run: BillRun, now: datetime, settings: Settings) -> None:
         case RunState.REVIEW:
             _review(run, now)
         case RunState.FINALIZING:
-            db.session.execute(_FOLLOW_FINAL, {"run_id": run.id})
+            follow_final(run.id)
             open_items = BillRunItem.state.in_([ItemState.WAITING, ItemState.APPROVED, ItemState.SCHEDULED])
             if not count_items(run, open_items):
                 enter(run, RunState.SYNCING, now=now)
@@ -90,14 +81,14 @@ def _step(run: BillRun, now: datetime, settings: Settings) -> None:
             if not is_on_the_way(run):
                 _reconcile(run, now)
         case RunState.RECONCILING:
-            db.session.execute(_FOLLOW_FINAL, {"run_id": run.id})
+            follow_final(run.id)
             if _is_compared(run) and not problems_of(run):
                 close(run, by="the clock", now=now)
 
 
 def _review(run: BillRun, now: datetime) -> None:
     """Finalize by itself after its time, if the run was started so; or go on, if everything was finalized by hand."""
-    db.session.execute(_FOLLOW_FINAL, {"run_id": run.id})
+    follow_final(run.id)
     if count_items(run, BillRunItem.state.in_([ItemState.WAITING, ItemState.SCHEDULED])):
         return
     if not count_items(run, BillRunItem.state.in_(NEEDS_A_DECISION)):

@@ -1,8 +1,8 @@
 """Making the approved invoices of a chunk final: freeze, wait for the end of the hold window, finish; or take back.
 
-Each organization is frozen in a transaction of its own, as an admin's click does it, so nobody waits long for a row
-and one bad organization never stops the others. Finishing needs next to nothing that can fail, and is done for many
-at once; if it fails all the same, they are finished one by one.
+Both are done for many organizations in one transaction. Those that cannot be frozen so (a draft has changed, usage has
+no price) are left to a transaction of their own each, as an admin's click does it; so is everybody if it fails
+altogether, so that one bad organization never stops the others.
 """
 
 import logging
@@ -17,9 +17,11 @@ from portal.bill_runs.work import (
     NOT_ITS_FAULT,
     claim,
     fail,
+    follow_final,
     hold_run,
     items_in,
     move,
+    move_many,
     ring_for_end_of_hold,
 )
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
@@ -29,9 +31,11 @@ from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import Lease, RetryLater
 from portal.invoicing.bulk_finalizing import finish_many
-from portal.invoicing.finalizing import Terms, cancel, schedule
+from portal.invoicing.bulk_freezing import Approval, SomeRefused, schedule_many
+from portal.invoicing.finalizing import cancel, schedule
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.terms import Terms
 
 log = logging.getLogger(__name__)
 # A draft that changes again and again while it is being frozen waits for a person.
@@ -41,7 +45,10 @@ TIMES_COMPUTED_ANEW = 3
 def freeze_chunk(lease: Lease, run_id: int, chunk: int, *, terms: Terms) -> None:
     """Freeze what is approved in a chunk, each as it was approved, and ask for the end of its hold window."""
     while claimed := claim(lease, run_id, chunk, ItemState.APPROVED):
-        for organization_id in claimed:
+        alone = _freeze_together(lease, run_id, claimed, terms)
+        if alone is None:
+            return
+        for organization_id in alone:
             try:
                 if not _freeze(lease, run_id, organization_id, terms):
                     return
@@ -54,6 +61,41 @@ def freeze_chunk(lease: Lease, run_id: int, chunk: int, *, terms: Terms) -> None
         ends = _end_of_hold(run_id, chunk)
         if ends is not None:
             ring_for_end_of_hold(run_id, chunk, ends, now=clock.now())
+
+
+def _freeze_together(lease: Lease, run_id: int, organization_ids: Sequence[int], terms: Terms) -> list[int] | None:
+    """Freeze many organizations' invoices at once; returns those that have to be looked at one by one.
+
+    None once the run is no longer finalizing.
+    """
+    alone: set[int] = set()
+    whose: dict[int, int] = {}
+    while wanted := [each for each in organization_ids if each not in alone]:
+        try:
+            with lease.transaction():
+                run = hold_run(run_id, RunState.FINALIZING)
+                if run is None:
+                    return None
+                items = items_in(run_id, wanted, ItemState.APPROVED)
+                whose = {item.invoice_id: item.organization_id for item in items if item.invoice_id is not None}
+                if items:
+                    approved = {item.invoice_id: _approval(run, item) for item in items if item.invoice_id is not None}
+                    schedule_many(approved, now=clock.now(), terms=terms)
+                    move_many(run_id, list(whose.values()), ItemState.SCHEDULED)
+            break
+        except SomeRefused as some:
+            alone |= {whose[invoice_id] for invoice_id in some.reasons}
+        except NOT_ITS_FAULT:
+            raise
+        except Exception:
+            log.exception("a chunk cannot be frozen at once", extra={"bill_run_id": run_id})
+            return list(organization_ids)
+    return sorted(alone)
+
+
+def _approval(run: BillRun, item: BillRunItem) -> Approval:
+    assert item.fingerprint is not None
+    return Approval(item.fingerprint, item.decided_by or run.finalized_by or run.started_by)
 
 
 def _freeze(lease: Lease, run_id: int, organization_id: int, terms: Terms) -> bool:
@@ -78,12 +120,10 @@ def _freeze(lease: Lease, run_id: int, organization_id: int, terms: Terms) -> bo
 
 def _freeze_item(run: BillRun, item: BillRunItem, terms: Terms) -> None:
     assert item.invoice_id is not None
-    assert item.fingerprint is not None
-    now = clock.now()
-    by = item.decided_by or run.finalized_by or run.started_by
+    seen = _approval(run, item)
     try:
         with db.session.begin_nested():
-            schedule(item.invoice_id, fingerprint=item.fingerprint, by=by, now=now, terms=terms)
+            schedule(item.invoice_id, fingerprint=seen.fingerprint, by=seen.by, now=clock.now(), terms=terms)
     except InvalidTransition:
         _follow(item, lock_invoice(item.invoice_id))
         return
@@ -187,11 +227,10 @@ def _finish_items(run_id: int, organization_ids: Sequence[int], terms: Terms) ->
         if item.invoice_id is not None
     }
     for invoice in finish_many(list(items), now=clock.now(), terms=terms):
-        item = items[invoice.id]
-        if invoice.state == InvoiceState.FINALIZED:
-            adopt_final(item, invoice)
-        else:
-            move(item, ItemState.HELD, reason="Finalizing was cancelled on the invoice's own page.")
+        if invoice.state != InvoiceState.FINALIZED:
+            move(items[invoice.id], ItemState.HELD, reason="Finalizing was cancelled on the invoice's own page.")
+    db.session.flush()
+    follow_final(run_id, organization_ids)
 
 
 def _finish_one_by_one(lease: Lease, run_id: int, organization_ids: Sequence[int], terms: Terms) -> None:

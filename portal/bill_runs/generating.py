@@ -10,12 +10,12 @@ from sqlalchemy import func, or_, select, text
 
 from portal.bill_runs.flagging import Before, flags_of
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState
-from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, words_of
+from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, settle, words_of
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra.db import db
 from portal.infra.outbox import Lease
-from portal.invoicing.drafting import draft_of
+from portal.invoicing.drafting import Draft, drafts_of
 from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 
@@ -50,16 +50,27 @@ def generate_chunk(lease: Lease, run_id: int, chunk: int) -> None:
                 return
             if not run.is_rehearsal:
                 db.session.execute(_OPEN_DRAFTS, {"month": run.month, "organizations": claimed})
-            known = _known(run.period, claimed)
-            for item in items_in(run_id, claimed, ItemState.WAITING):
-                generate(run, item, known)
+            _generate_together(run, items_in(run_id, claimed, ItemState.WAITING))
 
 
-def generate(run: BillRun, item: BillRunItem, known: _Known) -> None:
+def _generate_together(run: BillRun, items: Sequence[BillRunItem]) -> None:
+    """Compute many organizations' drafts in one savepoint; if that fails, each in one of its own."""
+    try:
+        with db.session.begin_nested():
+            _compute(run, items)
+    except NOT_ITS_FAULT:
+        raise
+    except Exception:
+        log.warning("drafts cannot be computed together", extra={"bill_run_id": run.id, "drafts": len(items)})
+        for item in items:
+            _generate(run, item)
+
+
+def _generate(run: BillRun, item: BillRunItem) -> None:
     """Compute one organization's draft in a savepoint, so that its errors are its own."""
     try:
         with db.session.begin_nested():
-            _compute(run, item, known)
+            _compute(run, [item])
     except NOT_ITS_FAULT:
         raise
     except Exception as error:
@@ -69,30 +80,39 @@ def generate(run: BillRun, item: BillRunItem, known: _Known) -> None:
 
 def generate_again(run: BillRun, item: BillRunItem) -> None:
     """Compute the draft of one item anew, because it has changed since."""
-    generate(run, item, _known(run.period, [item.organization_id]))
+    _generate(run, item)
 
 
-def _compute(run: BillRun, item: BillRunItem, known: _Known) -> None:
-    organization = known.organizations[item.organization_id]
-    invoice = known.invoices.get(item.organization_id)
-    before = known.before[item.organization_id]
-    item.currency, item.total_before = organization.currency, before.total
-    item.invoice_id = invoice.id if invoice and not run.is_rehearsal else None
-    item.decided_by = item.decided_at = None
-    if invoice is not None and invoice.state == InvoiceState.FINALIZED:
-        adopt_final(item, invoice)
-        return
-    if invoice is not None and invoice.state == InvoiceState.SCHEDULED:
-        # Somebody has frozen it by hand, and its own job will finish it.
-        item.total, item.amount_due, item.fingerprint = invoice.total, invoice.amount_due, invoice.fingerprint
-        move(item, ItemState.SCHEDULED)
-        return
-    draft = draft_of(organization, run.period)
+def _compute(run: BillRun, items: Sequence[BillRunItem]) -> None:
+    known = _known(run.period, [item.organization_id for item in items])
+    live = []
+    for item in items:
+        organization = known.organizations[item.organization_id]
+        invoice = known.invoices.get(item.organization_id)
+        item.currency, item.total_before = organization.currency, known.before[item.organization_id].total
+        item.invoice_id = invoice.id if invoice and not run.is_rehearsal else None
+        item.decided_by = item.decided_at = None
+        if invoice is not None and invoice.state == InvoiceState.FINALIZED:
+            adopt_final(item, invoice)
+        elif invoice is not None and invoice.state == InvoiceState.SCHEDULED:
+            # Somebody has frozen it by hand, and its own job will finish it.
+            item.total, item.amount_due, item.fingerprint = invoice.total, invoice.amount_due, invoice.fingerprint
+            move(item, ItemState.SCHEDULED)
+        else:
+            live.append(item)
+    if live:
+        drafts = drafts_of([known.organizations[item.organization_id] for item in live], run.period, frozen={})
+        for item in live:
+            _take_draft(item, drafts[item.organization_id], known.before[item.organization_id])
+    db.session.flush()
+
+
+def _take_draft(item: BillRunItem, draft: Draft, before: Before) -> None:
     flags = flags_of(draft, before)
     item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
     item.fingerprint = draft.fingerprint
     item.flags = [flag.facts() for flag in flags]
-    move(item, ItemState.GENERATED if flags else ItemState.APPROVED)
+    settle(item, ItemState.GENERATED if flags else ItemState.APPROVED)
 
 
 def adopt_final(item: BillRunItem, invoice: Invoice) -> None:

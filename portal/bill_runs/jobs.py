@@ -15,8 +15,8 @@ from portal.bill_runs.work import FINISH, FREEZE, GENERATE, TAKE_BACK
 from portal.infra import clock, outbox
 from portal.infra.db import db, transaction
 from portal.infra.outbox import Lease
-from portal.invoicing.finalizing import Terms
 from portal.invoicing.jobs import terms_of
+from portal.invoicing.terms import Terms
 
 
 @outbox.handles(GENERATE)

@@ -18,9 +18,9 @@ from portal.invoicing.models import Invoice
 
 GENERATE, FREEZE = "bill_run_generate", "bill_run_freeze"
 FINISH, TAKE_BACK = "bill_run_finish", "bill_run_take_back"
-CHUNK_SIZE = 200
+CHUNK_SIZE = 500
 # In one transaction: somebody who pauses the run waits for no longer than this takes.
-AT_ONCE = 50
+AT_ONCE = 250
 MOST_ATTEMPTS = 3
 # Not the fault of one organization: the job is put back, and its items stay as they are.
 NOT_ITS_FAULT = (OperationalError, LostLease, BaseTimeoutException)
@@ -36,6 +36,16 @@ _CLAIM = text("""
         WHERE bill_run_id = :run_id AND chunk = :chunk AND state = :state
         ORDER BY attempts, organization_id LIMIT :limit FOR UPDATE SKIP LOCKED)
     RETURNING organization_id, state
+""")
+
+_FOLLOW_FINAL = text("""
+    UPDATE bill_run_items AS item
+    SET state = 'finalized', reason = NULL, attempts = 0, total = invoice.total, amount_due = invoice.amount_due,
+        fingerprint = invoice.fingerprint, updated_at = clock_timestamp()
+    FROM invoices AS invoice
+    WHERE item.bill_run_id = :run_id AND item.state IN ('generated', 'held', 'approved', 'scheduled', 'failed')
+      AND (CAST(:organizations AS bigint[]) IS NULL OR item.organization_id = ANY(:organizations))
+      AND invoice.id = item.invoice_id AND invoice.state = 'finalized'
 """)
 
 
@@ -145,8 +155,29 @@ def items_in(run_id: int, organization_ids: Sequence[int], state: ItemState) -> 
 
 def move(item: BillRunItem, state: ItemState, *, reason: str | None = None) -> None:
     """Put an item into its next state: its tries begin anew."""
-    item.state, item.reason, item.attempts = state, reason, 0
+    settle(item, state, reason=reason)
     item.updated_at = func.clock_timestamp()  # type: ignore[assignment]
+
+
+def settle(item: BillRunItem, state: ItemState, *, reason: str | None = None) -> None:
+    """The same for one that was claimed a moment ago, which has set its time: many such changes are sent together."""
+    item.state, item.reason, item.attempts = state, reason, 0
+
+
+def move_many(run_id: int, organization_ids: Sequence[int], state: ItemState) -> None:
+    """Put many items into their next state, in one statement; what was read of them stays as it was read."""
+    db.session.execute(
+        update(BillRunItem)
+        .where(BillRunItem.bill_run_id == run_id, BillRunItem.organization_id.in_(organization_ids))
+        .values(state=state, reason=None, attempts=0, updated_at=func.clock_timestamp())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def follow_final(run_id: int, organization_ids: Sequence[int] | None = None) -> None:
+    """What was made final, here or on an invoice's own page: the run's rows (or these of them) say the same."""
+    organizations = None if organization_ids is None else list(organization_ids)
+    db.session.execute(_FOLLOW_FINAL, {"run_id": run_id, "organizations": organizations})
 
 
 def fail(lease: Lease, run_id: int, organization_id: int, state: ItemState, error: Exception) -> None:

@@ -139,6 +139,35 @@ def _next_midnight(moment: datetime) -> date:
 
 def pricebook_for(organization_id: int, currency: str, contracts: Iterable[Contract] = ()) -> Pricebook:
     """Read the prices of one organization: one query. `contracts` are its subscriptions."""
+    return pricebooks_for({organization_id: currency}, {organization_id: list(contracts)})[organization_id]
+
+
+def pricebooks_for(currencies: Mapping[int, str], contracts: Mapping[int, Sequence[Contract]]) -> dict[int, Pricebook]:
+    """The same of many organizations (their currencies, by their ids) in one query.
+
+    Those without a price or a contract of their own share one book.
+    """
+    of_everybody: dict[str, list[ListedPrice]] = {}
+    own: dict[tuple[int, str], list[ListedPrice]] = {}
+    for price, listed in _listed(currencies):
+        if price.organization_id is None:
+            of_everybody.setdefault(price.currency, []).append(listed)
+        else:
+            own.setdefault((price.organization_id, price.currency), []).append(listed)
+    shared = {currency: Pricebook(of_everybody.get(currency, ()), {}) for currency in set(currencies.values())}
+    return {
+        organization_id: Pricebook(
+            [*of_everybody.get(currency, ()), *own.get((organization_id, currency), ())],
+            days_of_plans(contracts.get(organization_id, ())),
+        )
+        if contracts.get(organization_id) or (organization_id, currency) in own
+        else shared[currency]
+        for organization_id, currency in currencies.items()
+    }
+
+
+def _listed(currencies: Mapping[int, str]) -> list[tuple[Price, ListedPrice]]:
+    """The prices of everybody and of these organizations."""
     rows = db.session.execute(
         select(
             Price,
@@ -152,8 +181,8 @@ def pricebook_for(organization_id: int, currency: str, contracts: Iterable[Contr
         .outerjoin(Plan, Plan.id == Price.plan_id)
         .join(Product, Product.id == func.coalesce(Meter.product_id, Plan.product_id))
         .where(
-            Price.currency == currency,
-            or_(Price.organization_id.is_(None), Price.organization_id == organization_id),
+            Price.currency.in_(sorted(set(currencies.values()))),
+            or_(Price.organization_id.is_(None), Price.organization_id.in_(list(currencies))),
         )
         .order_by(Price.id, PriceVersion.valid_from)
     ).all()
@@ -164,22 +193,25 @@ def pricebook_for(organization_id: int, currency: str, contracts: Iterable[Contr
         versions.setdefault(price.id, []).append(
             Version(version.id, version.valid_from, terms_from_json(version.terms), version.terms)
         )
-    listed = [
-        ListedPrice(
-            id=price.id,
-            name=price.name,
-            code=code,
-            unit=unit,
-            meter_id=price.meter_id,
-            plan_id=price.plan_id,
-            product=product,
-            own=price.organization_id is not None,
-            for_plan_id=price.for_plan_id,
-            match=price.match,
-            archived_on=price.archived_at.astimezone(UTC).date() if price.archived_at else None,
-            off_sale=[(date.fromisoformat(first), date.fromisoformat(end)) for first, end in price.off_sale],
-            versions=tuple(versions[price.id]),
-        )
+    return [
+        (price, _as_listed(price, code, unit, product, versions[price.id]))
         for price, code, unit, product in prices.values()
     ]
-    return Pricebook(listed, days_of_plans(contracts))
+
+
+def _as_listed(price: Price, code: str, unit: str, product: str, versions: Sequence[Version]) -> ListedPrice:
+    return ListedPrice(
+        id=price.id,
+        name=price.name,
+        code=code,
+        unit=unit,
+        meter_id=price.meter_id,
+        plan_id=price.plan_id,
+        product=product,
+        own=price.organization_id is not None,
+        for_plan_id=price.for_plan_id,
+        match=price.match,
+        archived_on=price.archived_at.astimezone(UTC).date() if price.archived_at else None,
+        off_sale=[(date.fromisoformat(first), date.fromisoformat(end)) for first, end in price.off_sale],
+        versions=tuple(versions),
+    )

@@ -1,5 +1,6 @@
 """Tax rates: each holds from a day on, for everybody or one organization, for everything or one product."""
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -93,14 +94,25 @@ def _insert(place: dict[str, int | None], percent: Decimal, valid_from: date) ->
 
 def tax_rates_for(organization_id: int) -> list[TaxRate]:
     """The rates of everybody and the organization's own, with their products, oldest first."""
-    return list(
+    return tax_rates_of_many([organization_id])[organization_id]
+
+
+def tax_rates_of_many(organization_ids: Sequence[int]) -> dict[int, list[TaxRate]]:
+    """The same of many organizations, in one query."""
+    rates = list(
         db.session.scalars(
             select(TaxRate)
-            .where(or_(TaxRate.organization_id.is_(None), TaxRate.organization_id == organization_id))
+            .where(or_(TaxRate.organization_id.is_(None), TaxRate.organization_id.in_(organization_ids)))
             .options(joinedload(TaxRate.product))
             .order_by(TaxRate.valid_from, TaxRate.id)
         )
     )
+    of_everybody = [rate for rate in rates if rate.organization_id is None]
+    having_own = {rate.organization_id for rate in rates}
+    return {
+        each: [rate for rate in rates if rate.organization_id in (None, each)] if each in having_own else of_everybody
+        for each in organization_ids
+    }
 
 
 def product_named(name: str) -> Product:

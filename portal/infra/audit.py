@@ -1,15 +1,17 @@
 """Who did what to which record, before and after; written in the transaction of the change itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import g, has_request_context, request
 from sqlalchemy import Index, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portal.infra.db import Model, Numbered, db
+from portal.infra.db import Model, Numbered
+from portal.infra.many_rows import add_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,18 @@ class AuditEntry(Numbered, Model):
     address: Mapped[str | None]
 
 
+class Entry(NamedTuple):
+    """What an entry says, but for who did it; named as the columns are."""
+
+    action: str
+    subject_kind: str
+    subject_id: int | None
+    organization_id: int | None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    reason: str | None = None
+
+
 def record(
     action: str,
     *,
@@ -56,23 +70,18 @@ def record(
     reason: str | None = None,
 ) -> None:
     """Add one entry to the current transaction, with the actor of this request, command or job."""
+    record_many([Entry(action, subject, subject_id, organization_id, before, after, reason)])
+
+
+def record_many(entries: Sequence[Entry]) -> None:
+    """Add many entries, in their order, in one statement."""
     actor: Actor = g.get("actor") or Actor("system", "system")
+    by = {
+        "actor_kind": actor.kind,
+        "actor_id": actor.id,
+        "actor_name": actor.name,
+        "request_id": g.get("request_id"),
+        "address": request.remote_addr if has_request_context() else None,
+    }
     # Without RETURNING: a tenant may add entries and may not read them.
-    db.session.execute(
-        AuditEntry.__table__.insert()  # type: ignore[attr-defined]
-        .inline()
-        .values(
-            organization_id=organization_id,
-            actor_kind=actor.kind,
-            actor_id=actor.id,
-            actor_name=actor.name,
-            action=action,
-            subject_kind=subject,
-            subject_id=subject_id,
-            before=before,
-            after=after,
-            reason=reason,
-            request_id=g.get("request_id"),
-            address=request.remote_addr if has_request_context() else None,
-        )
-    )
+    add_rows(AuditEntry.__table__, [each._asdict() | by for each in entries])  # type: ignore[arg-type]

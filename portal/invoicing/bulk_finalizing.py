@@ -6,19 +6,24 @@ of the platform, and the number series, of which a block is taken.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import joinedload
+from sqlalchemy import Row, select
 
-from portal.core.lifecycle import InvoiceState
+from portal.core.keys import content_hash
+from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
+from portal.infra import audit, outbox
 from portal.infra.db import db
-from portal.invoicing.finalizing import Terms, make_owed, seal
-from portal.invoicing.models import Invoice, InvoiceItem
+from portal.infra.many_rows import add_rows
+from portal.invoicing.announcing import announce_issued
+from portal.invoicing.documents import COLUMNS_OF_LINES, document_of
+from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.month_totals import COUNTED, SLOTS, InvoiceMonth, PlatformMonth, Totals
 from portal.invoicing.numbering import INVOICES, take_numbers
+from portal.invoicing.queries import lock_invoices
+from portal.invoicing.terms import SYNC, Terms
+from portal.invoicing.trail import change_of
 
 _Key = tuple[Any, ...]
 
@@ -26,43 +31,98 @@ _Key = tuple[Any, ...]
 def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> list[Invoice]:
     """Make those of these invoices final that are scheduled, in the order of their ids. Idempotent.
 
-    Returns them all, also those that were left alone because they are drafts again or final already.
+    Returns them all, also those that were left alone because they are drafts again or final already. An invoice of
+    nothing is settled here and never sent.
     """
-    invoices = _lock(invoice_ids)
+    invoices = lock_invoices(invoice_ids)
     due = [invoice for invoice in invoices if invoice.state == InvoiceState.SCHEDULED]
     if due:
         items = _items_by_invoice(due)
         # All columns of an invoice change in one UPDATE, because a trigger freezes the row from then on.
         with db.session.no_autoflush:
             for invoice in due:
-                make_owed(invoice, now, terms)
+                _make_owed(invoice, now, terms)
+            _carry_forward(due)
+            _hand_on(due)
+            # Before the locks that everybody else who makes one final waits for: all but their numbers.
+            documents = [document_of(invoice, items.get(invoice.id, []), terms.seller) for invoice in due]
             _count(due)
-            for invoice, number in zip(due, take_numbers(INVOICES, now.year, len(due)), strict=True):
-                seal(invoice, items.get(invoice.id, []), number, terms)
+            numbers = take_numbers(INVOICES, now.year, len(due))
+            for invoice, document, number in zip(due, documents, numbers, strict=True):
+                _seal(invoice, document, number)
+            audit.record_many([_entry(invoice) for invoice in due])
         db.session.flush()
     return invoices
 
 
-def _lock(invoice_ids: Sequence[int]) -> list[Invoice]:
-    query = (
-        select(Invoice)
-        .where(Invoice.id.in_(invoice_ids))
-        .options(joinedload(Invoice.organization))
-        .order_by(Invoice.id)
-        .with_for_update(of=Invoice)
-        .execution_options(populate_existing=True)
-    )
-    return list(db.session.scalars(query))
+def _make_owed(invoice: Invoice, now: datetime, terms: Terms) -> None:
+    """From now on it is owed: dates, and on to the sync; an invoice of nothing is settled at once."""
+    require_move(InvoiceState.SCHEDULED, InvoiceState.FINALIZED, what=f"The invoice of {invoice.month}")
+    invoice.state = InvoiceState.FINALIZED
+    invoice.finalized_at = invoice.invoiced_at = now
+    invoice.due_date = (now + timedelta(days=terms.days_until_due)).date()
+    if invoice.amount_due == 0:
+        invoice.payment_state = PaymentState.PAID
+        invoice.paid_at = now
+    else:
+        invoice.payment_state = PaymentState.OPEN
+        invoice.sync_state = SyncState.PENDING
 
 
-def _items_by_invoice(invoices: Sequence[Invoice]) -> dict[int, list[InvoiceItem]]:
-    query = (
-        select(InvoiceItem)
-        .where(InvoiceItem.invoice_id.in_([invoice.id for invoice in invoices]))
-        .order_by(InvoiceItem.invoice_id, InvoiceItem.position)
+def _carry_forward(invoices: Sequence[Invoice]) -> None:
+    """What credits were above charges is balance of the next invoice."""
+    rows = [
+        {
+            "organization_id": each.organization_id,
+            "invoice_id": each.id,
+            "amount": -each.total,
+            "reason": "carried forward: credits above charges",
+        }
+        for each in invoices
+        if each.total < 0
+    ]
+    add_rows(BalanceEntry.__table__, rows)  # type: ignore[arg-type]
+
+
+def _hand_on(invoices: Sequence[Invoice]) -> None:
+    """Have the invoices sent to the payment provider, and mailed where nothing is to be paid."""
+    for invoice in invoices:
+        if invoice.amount_due == 0:
+            announce_issued(invoice)
+    owed = [invoice for invoice in invoices if invoice.amount_due]
+    if len(owed) == 1:
+        [one] = owed
+        outbox.enqueue(SYNC, dedupe_key=str(one.id), organization_id=one.organization_id, invoice_id=one.id)
+    else:
+        outbox.enqueue_many(SYNC, [(str(each.id), each.organization_id, {"invoice_id": each.id}) for each in owed])
+
+
+def _seal(invoice: Invoice, document: dict[str, Any], number: str) -> None:
+    """Give an invoice that is owed its number, its document and its hash."""
+    invoice.number = number
+    invoice.document = document | {"number": number}
+    invoice.content_sha256 = content_hash(invoice.document)
+
+
+def _entry(invoice: Invoice) -> audit.Entry:
+    return change_of(
+        invoice,
+        "finalized",
+        before={"state": "scheduled"},
+        after={"state": "finalized", "number": invoice.number, "amount_due": invoice.amount_due},
     )
-    found: dict[int, list[InvoiceItem]] = {}
-    for item in db.session.scalars(query):
+
+
+def _items_by_invoice(invoices: Sequence[Invoice]) -> dict[int, list[Row[Any]]]:
+    """The lines of invoices as plain rows, in their order."""
+    items = InvoiceItem.__table__
+    query = (
+        select(*(items.c[name] for name in ("invoice_id", *COLUMNS_OF_LINES)))
+        .where(items.c.invoice_id.in_([invoice.id for invoice in invoices]))
+        .order_by(items.c.invoice_id, items.c.position)
+    )
+    found: dict[int, list[Row[Any]]] = {}
+    for item in db.session.execute(query).all():
         found.setdefault(item.invoice_id, []).append(item)
     return found
 
@@ -85,6 +145,4 @@ def _add(sums: dict[_Key, Totals], key: _Key, counts: Totals) -> None:
 
 def _write(table: type[InvoiceMonth | PlatformMonth], names: Sequence[str], sums: Mapping[_Key, Totals]) -> None:
     rows = [dict(zip(names, key, strict=True)) | asdict(sums[key]) for key in sorted(sums)]
-    new = insert(table).values(rows)
-    added = {name: getattr(table, name) + new.excluded[name] for name in COUNTED}
-    db.session.execute(new.on_conflict_do_update(index_elements=list(names), set_=added))
+    add_rows(table.__table__, rows, key=names, adding=COUNTED)  # type: ignore[arg-type]

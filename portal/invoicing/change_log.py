@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import pairwise
 
-from portal.catalog.pricebook import Pricebook, pricebook_for
-from portal.catalog.queries import contract_of, subscriptions_between
+from portal.catalog.pricebook import Pricebook
 from portal.core.commitments import CreditGrant as Left
 from portal.core.periods import Month
 from portal.core.statement import Reduction, Statement, compose
 from portal.core.taxes import TaxTerms
 from portal.invoicing.changes import LineChange, line_changes
-from portal.invoicing.crediting import credit_for
-from portal.invoicing.drafting import Draft, balance_of, one_off_line
+from portal.invoicing.draft_facts import read_facts
+from portal.invoicing.drafting import Draft, one_off_line
 from portal.invoicing.fee_lines import Fees, fees_of
 from portal.invoicing.models import OneOffItem
 from portal.invoicing.queries import items_ever_on
@@ -79,23 +78,21 @@ class _Known:
     @classmethod
     def of(cls, organization: Organization, month: Month) -> "_Known":
         currency = organization.currency
-        subscriptions = subscriptions_between(organization.id, month.start, month.end)
-        pricebook = pricebook_for(organization.id, currency, map(contract_of, subscriptions))
-        fees = fees_of(subscriptions, month, pricebook, currency, used=0)
-        credit = credit_for(organization.id, month)
+        facts = read_facts([organization], month, frozen={})[organization.id]
+        fees = fees_of(facts.subscriptions, month, facts.pricebook, currency, used=0)
         return cls(
             month=month,
             currency=currency,
-            pricebook=pricebook,
+            pricebook=facts.pricebook,
             fees=fees,
             usage=usage_by_day_of_hearing(
-                organization.id, month, cuts=pricebook.change_days(month.first_day, month.last_day)
+                organization.id, month, cuts=facts.pricebook.change_days(month.first_day, month.last_day)
             ),
             items=items_ever_on(organization.id, month),
-            balance=balance_of(organization.id),
-            reductions=[*fees.reservations, *coupons_of(organization.id, month), *promotional(credit)],
-            prepaid=prepaid(credit),
-            tax=tax_terms_of(organization, month),
+            balance=facts.balance,
+            reductions=[*fees.reservations, *coupons_of(facts.coupons), *promotional(facts.credit)],
+            prepaid=prepaid(facts.credit),
+            tax=tax_terms_of(organization, month, facts.tax_rates),
         )
 
     def days(self) -> list[date]:

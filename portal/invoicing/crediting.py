@@ -4,6 +4,7 @@ Every movement is a row that is only added; what is left of a grant is the sum o
 credit holds the lock of the organization's row, so that two invoices never spend the same.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from typing import Literal
 
@@ -110,22 +111,33 @@ def credit_for(
 
     What `frozen_invoice_id` has taken already, in its hold window, is still its own.
     """
+    frozen = [] if frozen_invoice_id is None else [frozen_invoice_id]
+    return credit_for_many([organization_id], month, frozen_invoice_ids=frozen)[organization_id]
+
+
+def credit_for_many(
+    organization_ids: Sequence[int], month: Month, *, frozen_invoice_ids: Collection[int] = ()
+) -> dict[int, list[tuple[CreditGrant, Left]]]:
+    """The same of many organizations, in one query."""
     others = CreditEntry.credit_grant_id == CreditGrant.id
-    if frozen_invoice_id is not None:
-        others &= CreditEntry.invoice_id.is_distinct_from(frozen_invoice_id)
+    if frozen_invoice_ids:
+        others &= or_(CreditEntry.invoice_id.is_(None), CreditEntry.invoice_id.not_in(frozen_invoice_ids))
     left = func.sum(CreditEntry.amount)
-    rows = db.session.execute(
+    found: dict[int, list[tuple[CreditGrant, Left]]] = {each: [] for each in organization_ids}
+    for grant, amount in db.session.execute(
         select(CreditGrant, left)
         .join(CreditEntry, others)
         .where(
-            CreditGrant.organization_id == organization_id,
+            CreditGrant.organization_id.in_(organization_ids),
             or_(CreditGrant.expires_on.is_(None), CreditGrant.expires_on >= month.first_day),
         )
         .group_by(CreditGrant.id)
         .having(left > 0)
         .order_by(CreditGrant.id)
-    )
-    return [(row[0], Left(row[0].id, int(row[1]), _expiry(row[0]), row[0].rank)) for row in rows]
+    ):
+        usable = Left(grant.id, int(amount), _expiry(grant), grant.rank)
+        found[grant.organization_id].append((grant, usable))
+    return found
 
 
 def _expiry(grant: CreditGrant) -> datetime | None:

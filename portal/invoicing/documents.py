@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Row
+
 from portal.core.exact import plain
 from portal.core.keys import content_hash
 from portal.invoicing.models import Invoice, InvoiceItem
 from portal.organizations.models import Organization
+
+# What of an item a document says.
+COLUMNS_OF_LINES = (
+    *("public_id", "kind", "description", "quantity", "unit", "unit_amount", "amount", "discount", "credited", "tax"),
+    *("period_start", "period_end", "derivation"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +34,7 @@ class Seller:
         return {"name": self.name, "address": self.address} | ({"tax_id": self.tax_id} if self.tax_id else {})
 
 
-def document_of(invoice: Invoice, items: Sequence[InvoiceItem], seller: Seller) -> dict[str, Any]:
+def document_of(invoice: Invoice, items: Sequence[InvoiceItem | Row[Any]], seller: Seller) -> dict[str, Any]:
     """All that a finalized invoice says; numbers with decimals are strings, amounts are minor units."""
     organization = invoice.organization
     return {
@@ -59,7 +67,7 @@ def buyer_of(organization: Organization, purchase_order: str | None = None) -> d
     }
 
 
-def lines_of(items: Sequence[InvoiceItem]) -> list[dict[str, Any]]:
+def lines_of(items: Sequence[InvoiceItem | Row[Any]]) -> list[dict[str, Any]]:
     """The stored lines as plain data, in their order."""
     return [
         {

@@ -1,27 +1,21 @@
 """What a month comes to, computed from rollups and prices: the live draft, and the same figures when frozen."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
-
-from portal.catalog.pricebook import pricebook_for
-from portal.catalog.queries import contract_of, subscriptions_between
 from portal.core.money import LARGEST_AMOUNT, major_text
-from portal.core.periods import Month, midnight
+from portal.core.periods import Month
 from portal.core.statement import Line, LineKind, Statement, compose
-from portal.infra.db import db
 from portal.invoicing.as_of import DraftAsOf
-from portal.invoicing.billed import billable
-from portal.invoicing.crediting import credit_for
+from portal.invoicing.draft_facts import Facts, read_facts
 from portal.invoicing.fee_lines import fees_of
 from portal.invoicing.late_usage import adjustments_of
-from portal.invoicing.models import BalanceEntry, Invoice, OneOffItem
+from portal.invoicing.models import OneOffItem
 from portal.invoicing.reductions import coupons_of, prepaid, promotional, tax_terms_of
 from portal.invoicing.usage_lines import usage_lines
 from portal.organizations.models import Organization
-from portal.usage.queries import SeriesQuantity, Source, usage_by_series
-from portal.usage.waiting_queries import waiting_sentences
+from portal.usage.queries import SeriesQuantity, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,76 +65,51 @@ def draft_of(
     `known_on` usage and one-off items are those that were known at the end of that day, or at an instant for which the
     usage has been computed, under today's prices. `usage` replaces the month's own usage: by that of a forecast.
     """
-    subscriptions = subscriptions_between(organization.id, month.start, month.end)
-    pricebook = pricebook_for(organization.id, organization.currency, map(contract_of, subscriptions))
-    cuts = pricebook.change_days(month.first_day, month.last_day)
-    bill = billable(organization.id, month, frozen_invoice_id=frozen_invoice_id, known_on=known_on)
-    used = usage_by_series(organization.id, month, cuts=cuts, source=usage or bill.own)
-    lines, unpriced = usage_lines(used, pricebook, month, organization.currency)
-    fees = fees_of(subscriptions, month, pricebook, organization.currency, used=sum(line.amount for line in lines))
-    adjustments, late_unpriced = adjustments_of(organization, bill)
-    lines += [*fees.lines, *adjustments]
-    unpriced += late_unpriced
-    lines += [one_off_line(item, month) for item in one_off_items_of(organization.id, month, known_on=known_on)]
-    credit = credit_for(organization.id, month, frozen_invoice_id=frozen_invoice_id)
+    frozen = {} if frozen_invoice_id is None else {organization.id: frozen_invoice_id}
+    return drafts_of([organization], month, frozen=frozen, known_on=known_on, usage=usage)[organization.id]
+
+
+def drafts_of(
+    organizations: Sequence[Organization],
+    month: Month,
+    *,
+    frozen: Mapping[int, int],
+    known_on: date | DraftAsOf | None = None,
+    usage: Source | None = None,
+) -> dict[int, Draft]:
+    """The drafts of many organizations, by their ids, in as many queries as of one.
+
+    `frozen` names the invoices, by organization, that have frozen their usage. Only late usage, and a fee of an
+    earlier month that is given back, are looked up for each organization that has them.
+    """
+    known = read_facts(organizations, month, frozen=frozen, known_on=known_on, usage=usage)
+    return {each.id: _composed(each, month, known[each.id]) for each in organizations}
+
+
+def _composed(organization: Organization, month: Month, facts: Facts) -> Draft:
+    currency = organization.currency
+    lines, unpriced = usage_lines(facts.used, facts.pricebook, month, currency)
+    fees = fees_of(facts.subscriptions, month, facts.pricebook, currency, used=sum(line.amount for line in lines))
+    adjustments, late_unpriced = adjustments_of(organization, facts.bill)
+    lines += [*fees.lines, *adjustments, *(one_off_line(item, month) for item in facts.items)]
     statement = compose(
         lines,
-        currency=organization.currency,
-        # What this very invoice has taken of the balance already, in its hold window, is still its own. A forecast is
-        # of the total, which comes before the balance.
-        balance=0 if usage else balance_of(organization.id, without_invoice_id=frozen_invoice_id),
-        reductions=[*fees.reservations, *coupons_of(organization.id, month), *promotional(credit)],
-        prepaid=prepaid(credit),
-        tax=tax_terms_of(organization, month),
+        currency=currency,
+        balance=facts.balance,
+        reductions=[*fees.reservations, *coupons_of(facts.coupons), *promotional(facts.credit)],
+        prepaid=prepaid(facts.credit),
+        tax=tax_terms_of(organization, month, facts.tax_rates),
     )
     return Draft(
         organization_id=organization.id,
         month=month,
         statement=statement,
-        unpriced=tuple(unpriced),
+        unpriced=(*unpriced, *late_unpriced),
         unpriced_plans=fees.unpriced,
         waits_for=fees.waits_for,
-        waiting_usage=tuple(waiting_sentences(organization.id, month)),
+        waiting_usage=tuple(facts.waiting),
         fingerprint=statement.fingerprint(),
     )
-
-
-def balance_of(organization_id: int, *, without_invoice_id: int | None = None) -> int:
-    """The credit that an organization has left over, in minor units; on wish without one invoice's movements."""
-    query = select(func.sum(BalanceEntry.amount)).where(BalanceEntry.organization_id == organization_id)
-    if without_invoice_id is not None:
-        query = query.where(BalanceEntry.invoice_id != without_invoice_id)
-    return int(db.session.scalar(query) or 0)
-
-
-def one_off_items_of(
-    organization_id: int, month: Month, *, known_on: date | DraftAsOf | None = None
-) -> list[OneOffItem]:
-    """The one-off items on an organization's invoice of a month that have not been removed: now, or as was known."""
-    there: ColumnElement[bool] = OneOffItem.removed_at.is_(None)
-    if known_on is not None:
-        end = _end_of(known_on)
-        there = and_(OneOffItem.created_at < end, or_(there, OneOffItem.removed_at >= end))
-    return list(
-        db.session.scalars(
-            select(OneOffItem)
-            .join(Invoice, Invoice.id == OneOffItem.invoice_id)
-            .where(
-                OneOffItem.organization_id == organization_id,
-                Invoice.period_start == month.first_day,
-                Invoice.state != "void",
-                there,
-            )
-            .order_by(OneOffItem.id)
-        )
-    )
-
-
-def _end_of(known_on: date | DraftAsOf) -> datetime:
-    """The first moment of which nothing was known."""
-    if isinstance(known_on, DraftAsOf):
-        return known_on.instant + timedelta(microseconds=1)
-    return midnight(known_on + timedelta(days=1))
 
 
 def one_off_line(item: OneOffItem, month: Month) -> Line:

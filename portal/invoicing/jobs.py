@@ -6,7 +6,8 @@ from portal.config import Settings
 from portal.infra import clock, outbox
 from portal.infra.outbox import Lease
 from portal.invoicing.documents import Seller
-from portal.invoicing.finalizing import FINISH, Terms, finish
+from portal.invoicing.finalizing import finish
+from portal.invoicing.terms import FINISH, Terms
 
 
 def terms_of(settings: Settings) -> Terms:

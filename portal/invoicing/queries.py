@@ -34,16 +34,24 @@ def invoice_of(public_id: UUID, *, organization_id: int | None = None) -> Invoic
 
 def lock_invoice(invoice_id: int) -> Invoice:
     """The invoice, fresh from the database and locked until the transaction ends. Raises NotFound."""
-    invoice: Invoice | None = db.session.scalar(
-        select(Invoice)
-        .where(Invoice.id == invoice_id)
-        .options(joinedload(Invoice.organization))
-        .with_for_update(of=Invoice)
-        .execution_options(populate_existing=True)
+    return lock_invoices([invoice_id])[0]
+
+
+def lock_invoices(invoice_ids: Collection[int]) -> list[Invoice]:
+    """Many, in the order of their ids. Raises NotFound if one is missing."""
+    invoices = list(
+        db.session.scalars(
+            select(Invoice)
+            .where(Invoice.id.in_(invoice_ids))
+            .options(joinedload(Invoice.organization))
+            .order_by(Invoice.id)
+            .with_for_update(of=Invoice)
+            .execution_options(populate_existing=True)
+        )
     )
-    if invoice is None:
+    if len(invoices) < len(set(invoice_ids)):
         raise NotFound("There is no such invoice.")
-    return invoice
+    return invoices
 
 
 def invoice_for_month(organization_id: int, month: Month) -> Invoice | None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from portal.catalog.coupons import active_coupons
+from portal.catalog.models import CouponRedemption
+from portal.catalog.models import TaxRate as StoredRate
 from portal.catalog.tax_rates import tax_rates_for
 from portal.core.commitments import CreditGrant as Left
 from portal.core.commitments import in_order_of_use
@@ -14,7 +15,7 @@ from portal.invoicing.models import CreditGrant
 from portal.organizations.models import Organization
 
 
-def coupons_of(organization_id: int, month: Month) -> list[Reduction]:
+def coupons_of(redemptions: Iterable[CouponRedemption]) -> list[Reduction]:
     """The coupons that hold in a month, in the order in which they were given."""
     return [
         Reduction(
@@ -26,7 +27,7 @@ def coupons_of(organization_id: int, month: Month) -> list[Reduction]:
             references={"coupon_redemption_id": each.id},
             derivation={"coupon": each.coupon.code, "products": sorted(each.coupon.products)},
         )
-        for each in active_coupons(organization_id, month)
+        for each in redemptions
     ]
 
 
@@ -54,8 +55,11 @@ def _left_of(credit: Iterable[tuple[CreditGrant, Left]], kind: str) -> Iterable[
     return (left for grant, left in credit if grant.kind == kind)
 
 
-def tax_terms_of(organization: Organization, month: Month) -> TaxTerms:
-    """How an organization's invoice of a month is taxed: by the rates that hold on the month's last day."""
+def tax_terms_of(organization: Organization, month: Month, known: Iterable[StoredRate] | None = None) -> TaxTerms:
+    """How an organization's invoice of a month is taxed: by the rates that hold on the month's last day.
+
+    `known` are its rates and everybody's, for whoever has read them already.
+    """
     rates = tuple(
         TaxRate(
             percent=rate.percent,
@@ -63,7 +67,7 @@ def tax_terms_of(organization: Organization, month: Month) -> TaxTerms:
             product=rate.product.name if rate.product else None,
             own=rate.organization_id is not None,
         )
-        for rate in tax_rates_for(organization.id)
+        for rate in (tax_rates_for(organization.id) if known is None else known)
     )
     return TaxTerms(
         treatment=TaxTreatment(organization.tax_treatment),

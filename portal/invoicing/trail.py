@@ -15,12 +15,16 @@ def record_change(
     reason: str | None = None,
 ) -> None:
     """Say in the audit log what happened to an invoice, and from what to what."""
-    audit.record(
-        action,
-        subject="invoice",
-        subject_id=invoice.id,
-        organization_id=invoice.organization_id,
-        before=before,
-        after=after,
-        reason=reason,
-    )
+    audit.record_many([change_of(invoice, action, before=before, after=after, reason=reason)])
+
+
+def change_of(
+    invoice: Invoice,
+    action: str,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    reason: str | None = None,
+) -> audit.Entry:
+    """The entry that says so, for whoever writes many at once."""
+    return audit.Entry(action, "invoice", invoice.id, invoice.organization_id, before, after, reason)

@@ -15,7 +15,7 @@ from portal.invoicing.billed import unfreeze
 from portal.invoicing.credit_note_models import InvoiceReplacement
 from portal.invoicing.credit_note_queries import notes_on, replacement_of
 from portal.invoicing.crediting import give_credit_back
-from portal.invoicing.drafting import balance_of
+from portal.invoicing.draft_facts import balance_of
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.month_totals import Totals, count_document
 from portal.invoicing.one_off_items import add_item

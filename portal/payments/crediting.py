@@ -17,9 +17,9 @@ from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import lock_credit_note, lowered_by, notes_on
 from portal.invoicing.credit_notes import SYNC_CREDIT_NOTE, give_to_balance
-from portal.invoicing.finalizing import SYNC
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.terms import SYNC
 from portal.invoicing.trail import record_change
 from portal.invoicing.writing_off import WRITE_OFF_AT_STRIPE
 from portal.payments import gateway, journal

@@ -12,8 +12,8 @@ from portal.core.lifecycle import SyncState
 from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import OutboxJob
-from portal.invoicing.finalizing import SYNC
 from portal.invoicing.models import Invoice, InvoiceItem
+from portal.invoicing.terms import SYNC
 from portal.invoicing.voiding import VOID_AT_STRIPE
 from portal.invoicing.writing_off import WRITE_OFF_AT_STRIPE
 from portal.organizations.models import Organization

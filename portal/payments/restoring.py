@@ -18,9 +18,9 @@ from portal.core.keys import stripe_key
 from portal.core.lifecycle import InvoiceState, SyncState
 from portal.infra import audit, outbox
 from portal.infra.db import db
-from portal.invoicing.finalizing import SYNC
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import items_of, lock_invoice
+from portal.invoicing.terms import SYNC
 from portal.invoicing.trail import record_change
 from portal.organizations.locking import lock_organization
 from portal.organizations.models import Organization

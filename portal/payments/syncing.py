@@ -15,9 +15,9 @@ from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.invoicing.announcing import announce_issued
-from portal.invoicing.finalizing import SYNC
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import items_of, lock_invoice
+from portal.invoicing.terms import SYNC
 from portal.invoicing.trail import record_change
 from portal.organizations.models import Organization
 from portal.payments import drift, finding, journal

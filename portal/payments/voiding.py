@@ -6,8 +6,8 @@ from typing import Any
 from portal.core.lifecycle import SyncState
 from portal.infra import outbox
 from portal.infra.outbox import Lease, RetryLater
-from portal.invoicing.finalizing import SYNC
 from portal.invoicing.queries import lock_invoice
+from portal.invoicing.terms import SYNC
 from portal.invoicing.voiding import VOID_AT_STRIPE
 from portal.payments import finding, gateway, journal
 

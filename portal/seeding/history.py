@@ -17,11 +17,12 @@ from portal.infra import outbox
 from portal.infra.db import db, transaction
 from portal.invoicing.announcing import ISSUED, RECEIPT
 from portal.invoicing.drafting import draft_of
-from portal.invoicing.finalizing import SYNC, Terms, finalize
+from portal.invoicing.finalizing import finalize
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.one_off_items import add_item
 from portal.invoicing.queries import invoice_for_month, lock_invoice, open_draft
+from portal.invoicing.terms import SYNC, Terms
 from portal.invoicing.voiding import VOID_AT_STRIPE, void_invoice
 from portal.organizations.models import Organization
 from portal.payments.settling import take_over

@@ -15,7 +15,7 @@ _BY_DAY = """
     FROM unnest(CAST(:keys AS integer[]), CAST(:series AS bigint[]), CAST(:firsts AS date[]), CAST(:lasts AS date[]))
          AS wanted(key, series_id, first_day, last_day)
     JOIN {source} AS used
-      ON used.organization_id = :organization_id AND used.day BETWEEN :first AND :last
+      ON used.organization_id = ANY(:organization_ids) AND used.day BETWEEN :first AND :last
      AND used.series_id = wanted.series_id AND used.day BETWEEN wanted.first_day AND wanted.last_day
     GROUP BY wanted.key, used.day
     ORDER BY wanted.key, used.day
@@ -34,7 +34,7 @@ def quantities_by_day(
     rows = db.session.execute(
         text(_BY_DAY.format(source=source.relation)),
         {
-            "organization_id": organization_id,
+            "organization_ids": [organization_id],
             **source.values,
             "first": month.first_day,
             "last": month.last_day,

@@ -19,7 +19,14 @@ _MARK = text("""
     SELECT * FROM unnest(CAST(:organizations AS bigint[]), CAST(:months AS date[]))
     ON CONFLICT (organization_id, month) DO UPDATE SET month = excluded.month
 """)
-_UNMARK = text("DELETE FROM late_months WHERE organization_id = :organization_id AND month = ANY(:months)")
+_UNMARK = text("""
+    DELETE FROM late_months
+    WHERE (organization_id, month) IN (
+        SELECT marked.organization_id, marked.month
+        FROM unnest(CAST(:organizations AS bigint[]), CAST(:months AS date[])) AS gone(organization_id, month)
+        JOIN late_months AS marked USING (organization_id, month)
+        ORDER BY 1, 2 FOR UPDATE OF marked)
+""")
 
 
 def mark_late(events: Iterable[tuple[int, datetime, Aggregation]], *, now: datetime) -> None:
@@ -47,7 +54,8 @@ def mark(months: Collection[tuple[int, Month]]) -> None:
         db.session.execute(_MARK, {"organizations": list(organizations), "months": days})
 
 
-def unmark(organization_id: int, months: Collection[Month]) -> None:
-    """Take the marks of months away, because their usage is billed now: before it is read."""
-    days = [month.first_day for month in months]
-    db.session.execute(_UNMARK, {"organization_id": organization_id, "months": days})
+def unmark(months: Collection[tuple[int, Month]]) -> None:
+    """Take the marks of these (organization, month) away, because their usage is billed now: before it is read."""
+    organizations, marked = zip(*sorted(months), strict=True)
+    days = [month.first_day for month in marked]
+    db.session.execute(_UNMARK, {"organizations": list(organizations), "months": days})

@@ -114,7 +114,7 @@ _COUNT_ON = text("""
         SELECT known.organization_id, known.series_id, known.meter_id, known.level, known.counted_until
         FROM usage_levels AS known JOIN usage_series USING (organization_id, series_id)
         WHERE known.level <> 0 AND known.counted_until < :until
-          AND known.organization_id = coalesce(CAST(:organization_id AS bigint), known.organization_id)
+          AND (CAST(:organization_ids AS bigint[]) IS NULL OR known.organization_id = ANY(:organization_ids))
         ORDER BY known.organization_id, known.series_id
         LIMIT :most
         FOR NO KEY UPDATE OF usage_series, known
@@ -135,8 +135,8 @@ _COUNT_ON = text("""
 SERIES_AT_ONCE = 1_000
 
 
-def count_levels_on(until: date, *, now: datetime, organization_id: int | None = None) -> int:
-    """Count levels that have not changed up to and with a day: of one organization all, else at most SERIES_AT_ONCE.
+def count_levels_on(until: date, *, now: datetime, organization_ids: Sequence[int] | None = None) -> int:
+    """Count levels that have not changed up to and with a day: all of these organizations, else SERIES_AT_ONCE at most.
 
     In the current transaction. Idempotent. Returns how many series were counted on.
     """
@@ -144,8 +144,8 @@ def count_levels_on(until: date, *, now: datetime, organization_id: int | None =
         "until": until,
         "now": now,
         "recorded_day": now.date(),
-        "organization_id": organization_id,
-        "most": SERIES_AT_ONCE if organization_id is None else None,
+        "organization_ids": None if organization_ids is None else list(organization_ids),
+        "most": SERIES_AT_ONCE if organization_ids is None else None,
     }
     done: int = db.session.execute(_COUNT_ON, values).rowcount  # type: ignore[attr-defined]
     return done

@@ -18,23 +18,24 @@ _FORGOTTEN_AFTER_DAYS = 31
 _PROJECTED = f"""
     (SELECT organization_id, day, series_id, meter_id, quantity, events FROM usage_daily WHERE day <= :today
      UNION ALL
-     SELECT :organization_id, CAST(ahead.day AS date), usual.series_id, usual.meter_id,
+     SELECT usual.organization_id, CAST(ahead.day AS date), usual.series_id, usual.meter_id,
             greatest(round(usual.a_day * usual.factor, 12)
                      - CASE WHEN CAST(ahead.day AS date) = :today THEN usual.today ELSE 0 END, 0), 0
      FROM (
-         SELECT recent.series_id, recent.meter_id, recent.today, coalesce(wish.factor, 1) AS factor,
+         SELECT recent.organization_id, recent.series_id, recent.meter_id, recent.today,
+                coalesce(wish.factor, 1) AS factor,
                 CASE WHEN recent.first_day = :today THEN recent.today
                      ELSE recent.full_days / least({RECENT_DAYS}, CAST(:today AS date) - recent.first_day) END AS a_day
          FROM (
-             SELECT series_id, meter_id, min(day) AS first_day,
+             SELECT organization_id, series_id, meter_id, min(day) AS first_day,
                     coalesce(sum(quantity) FILTER (WHERE day = :today), 0) AS today,
                     coalesce(sum(quantity) FILTER (
                         WHERE day BETWEEN CAST(:today AS date) - {RECENT_DAYS} AND CAST(:today AS date) - 1
                     ), 0) AS full_days
              FROM usage_daily
-             WHERE organization_id = :organization_id
+             WHERE organization_id = ANY(:organization_ids)
                AND day BETWEEN CAST(:today AS date) - {_FORGOTTEN_AFTER_DAYS} AND :today
-             GROUP BY series_id, meter_id
+             GROUP BY organization_id, series_id, meter_id
          ) AS recent
          JOIN meters ON meters.id = recent.meter_id AND meters.aggregation IN ('sum', 'count', 'level')
          LEFT JOIN unnest(CAST(:codes AS text[]), CAST(:factors AS numeric[])) AS wish(code, factor)

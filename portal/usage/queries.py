@@ -53,51 +53,77 @@ IN_UNITS = """
 """
 _USED = IN_UNITS.format(quantity="used.quantity", days="(CAST(:last AS date) - CAST(:first AS date) + 1)")
 _BY_SERIES = f"""
-    SELECT used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name, meters.aggregation,
-           products.name AS product, meters.unit, usage_series.dimensions, used.segment_start,
+    SELECT used.organization_id, used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name,
+           meters.aggregation, products.name AS product, meters.unit, usage_series.dimensions, used.segment_start,
            {_USED} AS quantity, used.events
     FROM (
-        SELECT series_id, meter_id,
+        SELECT organization_id, series_id, meter_id,
                (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
                sum(quantity) AS quantity, sum(events) AS events
         FROM {{source}} AS source
-        WHERE organization_id = :organization_id AND day >= :first AND day <= :last
-        GROUP BY series_id, meter_id, segment_start
+        WHERE organization_id = ANY(:organization_ids) AND day >= :first AND day <= :last
+        GROUP BY organization_id, series_id, meter_id, segment_start
         HAVING sum(quantity) <> 0 OR sum(events) <> 0
     ) AS used
-    JOIN usage_series USING (series_id, meter_id)
+    JOIN usage_series USING (organization_id, series_id, meter_id)
     JOIN meters ON meters.id = used.meter_id
     JOIN products ON products.id = meters.product_id
-    WHERE usage_series.organization_id = :organization_id
+    WHERE usage_series.organization_id = ANY(:organization_ids)
     ORDER BY products.name, meters.name, used.series_id, used.segment_start
 """
-_RECORDED = Source()
+RECORDED = Source()
 
 
 def usage_by_series(
-    organization_id: int, month: Month, *, cuts: Sequence[date] = (), source: Source = _RECORDED
+    organization_id: int, month: Month, *, cuts: Sequence[date] = (), source: Source = RECORDED
 ) -> list[SeriesQuantity]:
     """What every series of an organization came to in a month, cut into segments at the given days."""
+    return usage_of_many([organization_id], month, cuts=cuts, source=source)[organization_id]
+
+
+def usage_of_many(
+    organization_ids: Sequence[int], month: Month, *, cuts: Sequence[date] = (), source: Source = RECORDED
+) -> dict[int, list[SeriesQuantity]]:
+    """The same of many organizations, in one query."""
     rows = db.session.execute(
         text(_BY_SERIES.format(source=source.relation)),
         {
-            "organization_id": organization_id,
+            "organization_ids": list(organization_ids),
             **source.values,
             "first": month.first_day,
             "last": month.last_day,
             "cuts": [month.first_day, *cuts],
         },
-    )
-    return [
-        SeriesQuantity(**{**row._mapping, "events": int(row.events), "aggregation": Aggregation(row.aggregation)})
-        for row in rows
-    ]
+    ).all()
+    found: dict[int, list[SeriesQuantity]] = {each: [] for each in organization_ids}
+    # All at once: row by row the driver takes as long as the database.
+    for organization_id, series_id, meter_id, code, name, aggregation, product, unit, dimensions, start, *sums in rows:
+        quantity, events = sums
+        found[organization_id].append(
+            SeriesQuantity(
+                series_id, meter_id, code, name, Aggregation(aggregation), product, unit, dimensions, start, quantity,
+                int(events),
+            )
+        )  # fmt: skip
+    return found
 
 
 def late_months(organization_id: int) -> list[Month]:
     """The months of an organization for which usage was reported after they were over, oldest first."""
-    query = select(LateMonth.month).where(LateMonth.organization_id == organization_id).order_by(LateMonth.month)
-    return [Month.of(day) for day in db.session.scalars(query)]
+    return late_months_of_many([organization_id]).get(organization_id, [])
+
+
+def late_months_of_many(organization_ids: Sequence[int]) -> dict[int, list[Month]]:
+    """The same of many organizations, in one query; those without any are missing."""
+    found: dict[int, list[Month]] = {}
+    query = (
+        select(LateMonth.organization_id, LateMonth.month)
+        .where(LateMonth.organization_id.in_(organization_ids))
+        .order_by(LateMonth.organization_id, LateMonth.month)
+    )
+    for organization_id, day in db.session.execute(query):
+        found.setdefault(organization_id, []).append(Month.of(day))
+    return found
 
 
 def usage_complete_up_to(organization_id: int, month: Month) -> datetime | None:

@@ -3,12 +3,14 @@
 An event that is stored as usage too does not wait: its sender has sent it again with a meter that exists.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import Row, exists, func, select, text
 
 from portal.core.periods import Month
 from portal.infra.db import db
@@ -82,10 +84,10 @@ _DISCARDED = text(f"""
     LIMIT CAST(:most AS bigint)
 """)
 _OF_MONTH = text(f"""
-    SELECT w.meter_code, w.reason IS NOT NULL AS refused, count(*) AS events
+    SELECT w.organization_id, w.meter_code, w.reason IS NOT NULL AS refused, count(*) AS events
     FROM waiting_events AS w
-    WHERE {_WAITS} AND w.organization_id = :organization_id AND w.occurred_at >= :start AND w.occurred_at < :end
-    GROUP BY w.meter_code, refused
+    WHERE {_WAITS} AND w.organization_id = ANY(:organization_ids) AND w.occurred_at >= :start AND w.occurred_at < :end
+    GROUP BY w.organization_id, w.meter_code, refused
     ORDER BY refused, events DESC, w.meter_code
 """)
 MOST_NAMED = 5
@@ -113,8 +115,19 @@ def count_waiting() -> int:
 
 def waiting_sentences(organization_id: int, month: Month) -> list[str]:
     """That usage of a month waits, in sentences that name the meters with the most events; none if none does."""
-    values = {"organization_id": organization_id, "start": month.start, "end": month.end}
-    rows = db.session.execute(_OF_MONTH, values).all()
+    return waiting_sentences_of_many([organization_id], month).get(organization_id, [])
+
+
+def waiting_sentences_of_many(organization_ids: Sequence[int], month: Month) -> dict[int, list[str]]:
+    """The same of many organizations, in one query; those of which nothing waits are missing."""
+    values = {"organization_ids": list(organization_ids), "start": month.start, "end": month.end}
+    waiting: dict[int, list[Row[Any]]] = {}
+    for row in db.session.execute(_OF_MONTH, values):
+        waiting.setdefault(row.organization_id, []).append(row)
+    return {organization_id: _sentences(rows) for organization_id, rows in waiting.items()}
+
+
+def _sentences(rows: Sequence[Row[Any]]) -> list[str]:
     missing = [(row.meter_code, row.events) for row in rows if not row.refused]
     refused = [(row.meter_code, row.events) for row in rows if row.refused]
     return [

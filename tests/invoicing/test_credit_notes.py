@@ -24,7 +24,8 @@ from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of, creditable_lines, lines_on, replacement_of
 from portal.invoicing.credit_notes import Wish, figures_for, issue_credit_note
 from portal.invoicing.crediting import grant_credit
-from portal.invoicing.drafting import balance_of, draft_of
+from portal.invoicing.draft_facts import balance_of
+from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.month_totals import months_of
 from portal.invoicing.one_off_items import remove_item

@@ -15,7 +15,8 @@ from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import Scope, transaction
 from portal.invoicing.documents import is_intact
-from portal.invoicing.drafting import balance_of, draft_of
+from portal.invoicing.draft_facts import balance_of
+from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import cancel, finalize, finish
 from portal.invoicing.models import Invoice
 from portal.invoicing.one_off_items import add_item, remove_item, restore_item

@@ -13,7 +13,7 @@ from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of, credit_note_of
 from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.crediting import grant_credit
-from portal.invoicing.drafting import balance_of
+from portal.invoicing.draft_facts import balance_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.writing_off import write_off
 from portal.organizations.models import Organization

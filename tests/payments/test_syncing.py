@@ -7,7 +7,7 @@ from portal.core.errors import InvalidTransition
 from portal.core.lifecycle import PaymentState, SyncState
 from portal.infra import outbox
 from portal.infra.db import transaction
-from portal.invoicing.drafting import balance_of
+from portal.invoicing.draft_facts import balance_of
 from portal.invoicing.voiding import void_invoice
 from portal.payments.gateway import LINES_PER_PAGE
 from portal.payments.syncing import LINES_PER_CALL

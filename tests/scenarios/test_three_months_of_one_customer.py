@@ -8,7 +8,8 @@ import pytest
 from portal import doctor
 from portal.core.periods import Month
 from portal.infra.db import transaction
-from portal.invoicing.drafting import balance_of, draft_of
+from portal.invoicing.draft_facts import balance_of
+from portal.invoicing.drafting import draft_of
 from portal.invoicing.queries import items_of
 from tests.factories import (
     add,
