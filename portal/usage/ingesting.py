@@ -26,7 +26,7 @@ from portal.usage.outcomes import Outcome, key_of_record, outcomes_of, told_of_a
 from portal.usage.rolling_up import add_to_days
 from portal.usage.series import store_series
 from portal.usage.touched import RollupKey
-from portal.usage.unfolded import note_batch
+from portal.usage.unfolded import entries_of
 from portal.usage.writing import Key, array, array_of_texts, quoted
 
 _when = attrgetter("organization_id", "occurred_at", "aggregation")
@@ -116,12 +116,12 @@ def _fold(records: Sequence[UsageRecord], originals: Mapping[Key, UsageRecord], 
                 rollups.items(), key=itemgetter(0)
             )
         ],
+        entries_of(records, corrected),
         now=now,
     )
     if new:
         known = {(each.organization_id, each.series_id): each for _, _, each in rollups.values()}
         store_series([known[key] for key in new])
-    note_batch(records, corrected, now=now)
 
 
 Rollups = dict[RollupKey, tuple[Decimal, int, UsageRecord]]

@@ -1,4 +1,4 @@
-"""Adding a batch to its daily rollups."""
+"""Adding a batch to its daily rollups, and leaving behind what its hours are made of: one statement for both."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,11 +6,13 @@ from decimal import Decimal
 
 from portal.infra.db import db
 from portal.usage.series import SeriesKey
+from portal.usage.unfolded import NOTE, Entry, note_values
 from portal.usage.writing import array
 
 # A series is written with its first rollup of a day: a rollup that was there before had its series written with it.
-_ADD = """
-    WITH folded AS (
+_ADD = f"""
+    WITH noted AS ({NOTE}),
+    folded AS (
         INSERT INTO usage_daily AS daily (organization_id, day, series_id, meter_id, quantity, events, recorded_day,
                                           updated_at)
         SELECT *, CAST(%(recorded_day)s AS date), CAST(%(now)s AS timestamptz)
@@ -29,8 +31,11 @@ _ADD = """
 Rollup = tuple[int, str, int, int, Decimal, int]
 
 
-def add_to_days(rollups: Sequence[Rollup], *, now: datetime) -> list[SeriesKey]:
-    """Add rollups, sorted by organization, day and series. Returns the series that may not be written yet."""
+def add_to_days(rollups: Sequence[Rollup], entries: Sequence[Entry], *, now: datetime) -> list[SeriesKey]:
+    """Add rollups, sorted by organization, day and series, and note what their hours come to (usage.unfolded).
+
+    Returns the series that may not be written yet.
+    """
     organizations, days, series, meters, quantities, events = zip(*rollups, strict=True)
     values = {
         "now": now,
@@ -41,5 +46,6 @@ def add_to_days(rollups: Sequence[Rollup], *, now: datetime) -> list[SeriesKey]:
         "meters": array(map(str, meters)),
         "quantities": array(map(str, quantities)),
         "events": array(map(str, events)),
+        **note_values(entries),
     }
     return [(row[0], row[1]) for row in db.session.connection().exec_driver_sql(_ADD, values)]

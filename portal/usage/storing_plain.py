@@ -23,7 +23,6 @@ from portal.usage.outcomes import Outcome, outcomes_of
 from portal.usage.plain_events import PlainBatch, without_zone
 from portal.usage.rolling_up import add_to_days
 from portal.usage.series import store_series
-from portal.usage.unfolded import note
 from portal.usage.writing import array, array_of_texts
 
 # "2026-11-22T14:32:05" up to its day and its hour.
@@ -125,21 +124,18 @@ def _fold(batch: PlainBatch, places: Sequence[int], now: datetime) -> None:
             days[key] = (labels, known_quantity + quantity, known_events + events)
         else:
             days[key] = (labels, quantity, events)
+    source = batch.source
     new = add_to_days(
         [(*key, days[key][0].meter_id, *days[key][1:]) for key in sorted(days)],
-        now=now,
-    )
-    if new:
-        labels_of = {(organization_id, series_id): hour[0] for (organization_id, _, series_id), hour in hours.items()}
-        store_series([_InSeries(*key, labels_of[key].meter_id, labels_of[key].dimensions) for key in new])
-    source = batch.source
-    note(
         [
             (organization_id, source, series_id, labels.meter_id, f"{latest}Z", quantity, events)
             for (organization_id, _, series_id), (labels, quantity, events, latest) in hours.items()
         ],
         now=now,
     )
+    if new:
+        labels_of = {(organization_id, series_id): hour[0] for (organization_id, _, series_id), hour in hours.items()}
+        store_series([_InSeries(*key, labels_of[key].meter_id, labels_of[key].dimensions) for key in new])
 
 
 def _hours(batch: PlainBatch, places: Sequence[int]) -> dict[tuple[int, str, int], tuple[Labels, Decimal, int, str]]:

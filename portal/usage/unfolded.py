@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portal.core.exact import exactly
-from portal.infra.db import Model, Numbered, db
+from portal.infra.db import Model, Numbered
 from portal.usage.events import UsageRecord
 from portal.usage.writing import array, array_of_texts
 
@@ -67,43 +67,38 @@ ENTRIES = """
                               batch.quantities, batch.events)
         AS entry(organization_id, source, series_id, meter_id, latest, quantity, events)
 """
-_NOTE = """
+# A part of the statement that adds to the days: `note_values` are its values.
+NOTE = """
     INSERT INTO usage_unfolded (recorded_at, organization_id, source, organizations, sources, series, meters, latest,
                                 quantities, events)
-    VALUES (%(now)s, %(organization_id)s, %(source)s, CAST(%(organizations)s AS bigint[]),
-            CAST(%(sources)s AS text[]), CAST(%(series)s AS bigint[]), CAST(%(meters)s AS bigint[]),
-            CAST(%(latest)s AS timestamptz[]), CAST(%(quantities)s AS numeric[]), CAST(%(events)s AS integer[]))
+    VALUES (%(now)s, %(of_organization)s, %(of_source)s, CAST(%(of_organizations)s AS bigint[]),
+            CAST(%(of_sources)s AS text[]), CAST(%(of_series)s AS bigint[]), CAST(%(of_meters)s AS bigint[]),
+            CAST(%(of_latest)s AS timestamptz[]), CAST(%(of_quantities)s AS numeric[]),
+            CAST(%(of_events)s AS integer[]))
 """
 
 
-def note_batch(came: Sequence[UsageRecord], gone: Sequence[UsageRecord], *, now: datetime) -> None:
-    """Leave a row for events that were stored, and for others that count no more because of them.
-
-    In the transaction that stores them.
-    """
+def entries_of(came: Sequence[UsageRecord], gone: Sequence[UsageRecord]) -> list[Entry]:
+    """What events come to that were stored, and others that count no more because of them."""
     taken_out = [_entry(each, None if each.adds is None else each.adds.copy_negate(), -1) for each in gone]
-    note([*_entries(came), *taken_out], now=now)
+    return [*_entries(came), *taken_out]
 
 
-def note(entries: Sequence[Entry], *, now: datetime) -> None:
-    """Leave a row with these entries, if there are any."""
-    if not entries:
-        return
+def note_values(entries: Sequence[Entry]) -> dict[str, object]:
+    """The values of NOTE for a row with these entries; `now` is to be added."""
     organizations, sources, series, meters, latest, quantities, events = zip(*entries, strict=True)
     one_organization, one_source = len(set(organizations)) == 1, len(set(sources)) == 1
-    values = {
-        "now": now,
-        "organization_id": organizations[0] if one_organization else None,
-        "source": sources[0] if one_source else None,
-        "organizations": None if one_organization else array(map(str, organizations)),
-        "sources": None if one_source else array_of_texts(sources),
-        "series": array(map(str, series)),
-        "meters": array(map(str, meters)),
-        "latest": array(latest),
-        "quantities": array(["NULL" if each is None else str(each) for each in quantities]),
-        "events": array(map(str, events)),
+    return {
+        "of_organization": organizations[0] if one_organization else None,
+        "of_source": sources[0] if one_source else None,
+        "of_organizations": None if one_organization else array(map(str, organizations)),
+        "of_sources": None if one_source else array_of_texts(sources),
+        "of_series": array(map(str, series)),
+        "of_meters": array(map(str, meters)),
+        "of_latest": array(latest),
+        "of_quantities": array(["NULL" if each is None else str(each) for each in quantities]),
+        "of_events": array(map(str, events)),
     }
-    db.session.connection().exec_driver_sql(_NOTE, values)
 
 
 @exactly

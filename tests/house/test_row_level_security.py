@@ -365,7 +365,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 38
+    assert seen == 2 * 37
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

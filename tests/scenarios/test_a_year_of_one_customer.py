@@ -13,7 +13,7 @@ from devkit.testservers import TEMPLATE, drop_database, make_database
 from portal import doctor
 from portal.infra.db import transaction
 from portal.invoicing.documents import is_intact
-from portal.invoicing.drafting import balance_of
+from portal.invoicing.draft_facts import balance_of
 from portal.invoicing.month_totals import months_of
 from portal.invoicing.queries import items_of
 from tests.factories import reload, sql
