@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from portal.payments import reconciling
 from portal.payments.crediting import sync_credit_note_again
 from portal.payments.receiving import store_event
 from portal.payments.replaying import replay
-from portal.payments.sweeping import LOOK_AGAIN
+from portal.payments.sweeping import LOOK_AGAIN, sweep_open_invoices
 from tests.factories import NOW, make_final, make_organization, reload, sql
 
 CUSTOMERS, INVOICES = "/v1/customers", "/v1/invoices"
@@ -249,6 +250,9 @@ def ask_again_for_what_has_stopped(invoice: Invoice) -> None:
     stopped = (SyncState.DEAD, SyncState.MISMATCH)
     if ours.state == "finalized" and ours.sync_state in stopped:
         billing_cycle.sync_again(invoice.id)
+        outbox.drain()
+        # The clock looks again at whatever is open; a lie that was told about a payment is forgotten then.
+        sweep_open_invoices(now=clock.now() + timedelta(hours=1), every=timedelta(0))
     for (note_id,) in sql("SELECT id FROM credit_notes WHERE sync_state IN ('dead', 'mismatch')"):
         with transaction():
             sync_credit_note_again(note_id)
