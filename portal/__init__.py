@@ -26,8 +26,8 @@ def create_app(settings: Settings) -> Flask:
     from portal.infra import logs, pages
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
+    from portal.mailing import account_letters, reminding, sending
     from portal.mailing import jobs as mailing_jobs
-    from portal.mailing import reminding, sending
     from portal.payments import crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding
     from portal.web import blueprints as web_blueprints
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> Flask:
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
-    assert all((bill_run_jobs, mailing_jobs, reminding, sending))
+    assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters))
     api = (events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp, webhooks.bp, health.bp)
     for blueprint in (*api, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)

@@ -28,6 +28,7 @@ from portal.infra.audit_seals import seal_by_clock
 from portal.infra.db import SYSTEM, act_as, db
 from portal.invoicing.draft_totals import refresh_by_clock
 from portal.mailing.reminding import remind_by_clock
+from portal.organizations.tidying import forget_by_clock
 from portal.payments import breaker
 from portal.payments.reconciling import begin_nightly
 from portal.payments.sweeping import sweep_open_invoices
@@ -96,6 +97,8 @@ RECURRING = (
     Recurring("count waiting usage", 60, lambda: adopt_by_clock(now=clock.now())),
     # Lines of the ingest log that nobody will ask for any more.
     Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
+    # Limits on guessing that are full again, and mails about accounts of long ago.
+    Recurring("forget tries at passwords", 60, lambda: forget_by_clock(now=clock.now())),
     # Steps of Prometheus' queries that are over; after a pause, all that were missed.
     Recurring("pull usage from Prometheus", 60, lambda: pull_by_clock(current_app.config["SETTINGS"].prometheus_pulls)),
 )

@@ -10,9 +10,10 @@ from flask import Response, current_app, g, redirect, request, url_for
 
 from portal.core.errors import NotFound
 from portal.infra import clock
-from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant
+from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant, transaction
 from portal.infra.pages import policy_of
 from portal.organizations.roles import Permission
+from portal.organizations.session_list import note_seen
 from portal.organizations.sessions import Identity, Seat, identity_of
 
 ADMIN = "admin"
@@ -55,6 +56,9 @@ def identify() -> Identity | None:
         if token:
             with acting_as(SYSTEM):
                 g.identity = identity_of(token, now=clock.now())
+                if g.identity is not None and g.identity.was_seen_long_ago:
+                    with transaction():
+                        note_seen(token, now=clock.now())
         if g.identity is not None:
             g.actor = g.identity.actor
     return cast(Identity | None, g.identity)

@@ -85,7 +85,7 @@ class Membership(Numbered, Model):
     user: Mapped[User] = relationship()
 
 
-class UserSession(Numbered, Model):
+class UserSession(Public, Model):
     """A signed-in browser. The cookie holds a random token; here is only its hash, so deleting the row ends it."""
 
     __tablename__ = "sessions"
@@ -101,6 +101,49 @@ class UserSession(Numbered, Model):
     user_agent: Mapped[str | None]
 
     user: Mapped[User] = relationship()
+
+
+class AttemptCounter(Model):
+    """How much of a limit on guessing is used up: all of it is regained at `full_at`."""
+
+    __tablename__ = "attempt_counters"
+    __table_args__ = (Index("ix_attempt_counters_full_at", "full_at"),)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    full_at: Mapped[datetime]
+    # A block is written into the audit log once until then.
+    noted_until: Mapped[datetime | None]
+
+
+class AccountLetter(Numbered, Model):
+    """A mail to one person about their account.
+
+    The token of a link is made when the mail is sent, so that it is nowhere but in the mail; here is its hash.
+    Without a user it is for nobody: a wish for an address that is no account's leaves the same traces.
+    """
+
+    __tablename__ = "account_letters"
+    __table_args__ = (
+        Index("ix_account_letters_user_id", "user_id"),
+        Index("ix_account_letters_created_at", "created_at"),
+        CheckConstraint(
+            "kind IN ('reset_password', 'confirm_email', 'email_changing', 'email_changed', 'password_changed')",
+            name="kind_known",
+        ),
+    )
+
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    kind: Mapped[str]
+    address: Mapped[str | None]
+    new_email: Mapped[str | None]
+    token_sha256: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+    user: Mapped[User | None] = relationship()
 
 
 class ApiKey(Public, Model):

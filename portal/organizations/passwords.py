@@ -1,11 +1,34 @@
-"""Passwords: argon2id hashes, and one hash's worth of work for unknown users too."""
+"""Passwords: argon2id hashes, what is good enough to be one, and one hash's worth of work for unknown users too."""
 
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn import zxcvbn
 
+from portal.core.errors import InvalidInput
+
+SHORTEST_PASSWORD = 12
+LONGEST_PASSWORD = 256
+# zxcvbn's 2: found with fewer than 10^8 guesses, as common passwords, names, dates and keyboard rows are.
+_WEAK_SCORE = 2
+_LOOKED_AT = 72
 _hasher = PasswordHasher()
+
+
+def require_good_password(password: str, *, email: str, name: str) -> None:
+    """Raises InvalidInput for a password that is too short, too long or easy to guess. Any characters will do."""
+    if len(password) < SHORTEST_PASSWORD:
+        raise InvalidInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
+    if len(password) > LONGEST_PASSWORD:
+        raise InvalidInput(f"A password has at most {LONGEST_PASSWORD} characters.", field="password")
+    about_them = [email.lower(), *email.lower().replace("@", ".").split("."), *name.lower().split()]
+    if zxcvbn(password[:_LOOKED_AT], user_inputs=about_them)["score"] <= _WEAK_SCORE:
+        raise InvalidInput(
+            "This password is easy to guess: it is common, or made of names, dates or rows of keys."
+            " Take a few unrelated words, or let your browser make one.",
+            field="password",
+        )
 
 
 def hash_password(password: str) -> str:

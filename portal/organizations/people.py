@@ -6,17 +6,14 @@ from portal.core.errors import InvalidInput
 from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.models import Membership, Organization, User
-from portal.organizations.passwords import hash_password
-
-SHORTEST_PASSWORD = 12
+from portal.organizations.passwords import hash_password, require_good_password
 
 
 def create_user(*, email: str, name: str, password: str, staff_role: str | None = None) -> User:
-    """Add a person. Raises InvalidInput for an address that is taken or a password that is too short."""
+    """Add a person. Raises InvalidInput for an address that is taken or a password that is not good enough."""
     if "@" not in email:
         raise InvalidInput("That is not an e-mail address.", field="email")
-    if len(password) < SHORTEST_PASSWORD:
-        raise InvalidInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
+    require_good_password(password, email=email, name=name)
     if user_by_email(email) is not None:
         raise InvalidInput("There is already a user with this e-mail address.", field="email")
     user = User(email=email, name=name, password_hash=hash_password(password), staff_role=staff_role)

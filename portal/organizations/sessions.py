@@ -14,6 +14,7 @@ from portal.infra.db import db
 from portal.organizations.models import Membership, Organization, User, UserSession
 from portal.organizations.passwords import password_matches
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
+from portal.organizations.session_list import SEEN_IS_NOTED_EVERY
 
 
 class SignInRefused(PortalError):
@@ -44,6 +45,7 @@ class Identity:
     staff_role: str | None
     seats: tuple[Seat, ...]
     seat: Seat | None
+    was_seen_long_ago: bool = False
 
     @property
     def actor(self) -> Actor:
@@ -118,6 +120,7 @@ def identity_of(token: str, *, now: datetime) -> Identity | None:
         user.staff_role,
         seats,
         seat or (seats[0] if seats else None),
+        was_seen_long_ago=session.last_seen_at < now - SEEN_IS_NOTED_EVERY,
     )
 
 

@@ -6,6 +6,7 @@ Everything works without JavaScript; htmx only saves reloading.
 
 from flask import Blueprint
 
+from portal.web.account import bp as account
 from portal.web.billing_details import bp as billing_details
 from portal.web.budgets import bp as budgets
 from portal.web.change_log import bp as change_log
@@ -19,6 +20,7 @@ from portal.web.invoices import bp as invoices
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.overview import bp as overview
 from portal.web.plans import bp as plans
+from portal.web.resetting import bp as resetting
 from portal.web.session import bp as session
 from portal.web.totals import bp as totals
 from portal.web.usage import bp as usage
@@ -28,6 +30,7 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, overview, usage, usage_events, costs, forecast, budgets, plans, mail_settings, billing_details),
+        *(session, resetting, account, mail_settings, billing_details),
+        *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),
     )

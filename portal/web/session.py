@@ -12,8 +12,10 @@ from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import policy
 from portal.organizations import sessions
+from portal.organizations.attempts import count_password_try, give_password_try_back, note_refused_sign_in
 from portal.organizations.sessions import SignInRefused
 from portal.signed_in import cookie_name, guard_page, identify, me, safe_next
+from portal.web.waiting import too_many_tries
 
 SECONDS_A_DAY = 24 * 60 * 60
 bp = Blueprint("session", __name__)
@@ -56,17 +58,25 @@ def open_session() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return _sign_in_page(form), 422
     settings: Settings = current_app.config["SETTINGS"]
+    email, address, now = form.email.data or "", request.remote_addr, clock.now()
+    with acting_as(SYSTEM), transaction():
+        wait = count_password_try(email, address, now=now)
+    if wait is not None:
+        return too_many_tries(wait)
     try:
         with acting_as(SYSTEM), transaction():
             token = sessions.sign_in(
-                form.email.data or "",
+                email,
                 form.password.data or "",
-                now=clock.now(),
+                now=now,
                 days=settings.session_days,
-                address=request.remote_addr,
+                address=address,
                 user_agent=request.user_agent.string,
             )
+            give_password_try_back(email, address, now=now)
     except SignInRefused as refusal:
+        with acting_as(SYSTEM), transaction():
+            note_refused_sign_in(email)
         return _sign_in_page(form, refusal.sentence), 422
     response = redirect(safe_next(request.form.get("next")), 303)
     _keep(response, token, settings.session_days * SECONDS_A_DAY)

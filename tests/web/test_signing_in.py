@@ -1,13 +1,22 @@
 """Getting in and out, and what a person chooses for themselves."""
 
+import re
+import sys
 from collections.abc import Callable
 
+import psycopg
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from portal.infra import clock
+from portal.organizations import sessions
+from tests.factories import acting, sql
 from tests.web.conftest import World, assert_flawless, post, sign_in
 
 SESSION = "portal_session="
+# What differs between any two answers: form tokens.
+STAMPS = re.compile(r'value="[^"]{60,}"')
 
 
 def test_a_customer_lands_on_the_overview_with_a_guarded_cookie(client: FlaskClient, world: World):
@@ -37,6 +46,76 @@ def test_a_wrong_password_and_an_unknown_address_get_the_same_sentence(
     assert password not in answer.text
     assert answer.text.count("<title>Error: ") == 1
     assert_flawless(answer)
+
+
+def test_guessing_ends_with_the_time_to_wait_whether_or_not_there_is_such_an_account(
+    app: Flask, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Known and unknown addresses side by side: the same statuses, headers and pages, and the right password too."""
+    stop_the_clock(monkeypatch)
+    answers = {}
+    for email in ("owner@acme.example", "nobody@acme.example"):
+        browser = app.test_client()
+        tries = [sign_in(browser, email, f"guess number {number}") for number in range(7)]
+        tries.append(sign_in(browser, email))
+        answers[email] = tries
+        assert browser.get_cookie("portal_session") is None
+    known, unknown = answers.values()
+    statuses = [answer.status_code for answer in known]
+    sys.stdout.write(f"\nenumeration: {len(known)} tries each at a known and an unknown account: {statuses}\n")
+    assert statuses == [422] * 5 + [429] * 3
+    assert statuses == [answer.status_code for answer in unknown]
+    assert "Try again in 5 minutes." in known[-1].text
+    assert known[-1].headers["Retry-After"] == unknown[-1].headers["Retry-After"] == "300"
+    bodies = [[STAMPS.sub("", answer.text).replace(email, "") for answer in tries] for email, tries in answers.items()]
+    assert bodies[0] == bodies[1]
+    assert_flawless(known[-1])
+
+
+def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No try is regained because this machine is slow."""
+    stopped = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: stopped)
+
+
+def test_one_hash_is_computed_whoever_tries_and_none_once_blocked(
+    app: Flask, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    stop_the_clock(monkeypatch)
+    computed = []
+    real = sessions.password_matches
+    monkeypatch.setattr(sessions, "password_matches", lambda *given: computed.append(given) or real(*given))
+    for email in ("owner@acme.example", "nobody@acme.example"):
+        computed.clear()
+        for _ in range(8):
+            sign_in(client, email, "wrong")
+        assert len(computed) == 5
+
+
+def test_nobody_signs_in_while_tries_cannot_be_counted(
+    client: FlaskClient, world: World, owner_connection: psycopg.Connection
+):
+    owner_connection.execute("ALTER TABLE attempt_counters RENAME TO attempt_counters_away")
+    try:
+        assert sign_in(client, "owner@acme.example").status_code == 503
+        assert client.get_cookie("portal_session") is None
+    finally:
+        owner_connection.execute("ALTER TABLE attempt_counters_away RENAME TO attempt_counters")
+    assert sign_in(client, "owner@acme.example").status_code == 303
+
+
+def test_refusals_are_audited_with_the_account_and_the_address(client: FlaskClient, world: World, app: Flask):
+    for _ in range(7):
+        sign_in(client, "owner@acme.example", "wrong")
+    with acting(app):
+        found = sql(
+            "SELECT a.action, u.email, a.address, count(*) FROM audit_entries a JOIN users u ON u.id = a.subject_id"
+            " WHERE a.action LIKE 'sign-in %' GROUP BY 1, 2, 3 ORDER BY 1"
+        )
+    assert found == [
+        ("sign-in blocked", "owner@acme.example", "127.0.0.1", 1),
+        ("sign-in failed", "owner@acme.example", "127.0.0.1", 5),
+    ]
 
 
 def test_empty_fields_are_named_and_linked(client: FlaskClient, world: World):
