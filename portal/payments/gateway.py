@@ -155,7 +155,14 @@ def client_of_app() -> "stripe.StripeClient":
 
 @cache
 def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
+    import requests
     import stripe
+
+    class SameAddress(requests.Session):
+        """Follows nobody to another address: the key is for the one in the settings."""
+
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            """None: a redirect is an answer like any other."""
 
     class PacedClient(stripe.RequestsClient):
         """Every call of the library waits for its turn, whoever makes it."""
@@ -171,7 +178,7 @@ def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
         base_addresses=addresses,
         # The library's own retries would hide an unknown outcome from the journal.
         max_network_retries=0,
-        http_client=PacedClient(timeout=timeout),
+        http_client=PacedClient(timeout=timeout, session=SameAddress()),
     )
 
 
