@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> Flask:
     app.config.update(
         SETTINGS=settings,
         SECRET_KEY=settings.secret_key,
+        SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 8, "pool_timeout": 5},
         MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,

@@ -253,6 +253,24 @@ def create_admin(email: str, name: str, password: str) -> None:
     console.print(f"{email} can sign in.")
 
 
+@users.command("reset-two-factors")
+@click.argument("email")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@as_operator
+def reset_second_factor(email: str, reason: str) -> None:
+    """Switch off the second factor of somebody who has lost it, recovery codes and all; they get a mail."""
+    from portal.infra import clock
+    from portal.organizations.people import user_by_email
+    from portal.organizations.two_factors import reset_two_factors
+
+    with transaction():
+        user = user_by_email(email)
+        if user is None:
+            raise click.ClickException(f"There is no user {email}.")
+        reset_two_factors(user, reason=reason, now=clock.now())
+    console.print(f"{email} signs in with the password alone.")
+
+
 keys = AppGroup("keys", help="API keys.")
 
 

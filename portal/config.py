@@ -6,6 +6,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ class Settings:
 
     environment: str
     secret_key: str
+    secret_key_fallbacks: tuple[str, ...]
     database_url: str
     redis_url: str
     portal_url: str
@@ -38,6 +40,8 @@ class Settings:
     bill_run_review_hours: int
     grace_hours: int
     session_days: int
+    staff_need_two_factors: bool
+    step_up_above: Decimal | None
     days_until_due: int
     archive_after_months: int
     api_requests_per_minute: int
@@ -53,6 +57,11 @@ class Settings:
     mail_attach_pdf: bool
     mail_reminder_days: tuple[int, ...]
     log_level: str
+
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The secret key, then those that it has replaced."""
+        return (self.secret_key, *self.secret_key_fallbacks)
 
     @property
     def is_production(self) -> bool:
@@ -180,6 +189,12 @@ def _days(value: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
+def _optional_amount(value: str) -> Decimal | None:
+    if value and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", value):
+        raise ValueError("it is an amount such as 10000 or 2500.50, without a currency")
+    return Decimal(value) if value else None
+
+
 def _stripe_key(value: str) -> str:
     if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
         raise ValueError("it starts with sk_test_ or sk_live_")
@@ -199,6 +214,9 @@ class Variable:
 VARIABLES: dict[str, Variable] = {
     "environment": Variable("PORTAL_ENV", _environment, "development", "development, demo, testing or production"),
     "secret_key": Variable("SECRET_KEY", _text, None, "signs form tokens; at least 32 random characters"),
+    "secret_key_fallbacks": Variable(
+        "SECRET_KEY_FALLBACKS", _list, "", "secret keys that SECRET_KEY has replaced, with commas; empty means none"
+    ),
     "database_url": Variable(
         "DATABASE_URL", _database, None, "PostgreSQL 15 or newer: postgresql://user:password@host/name"
     ),
@@ -242,6 +260,18 @@ VARIABLES: dict[str, Variable] = {
     "bill_run_review_hours": Variable("BILL_RUN_REVIEW_HOURS", _count, "24", "hours of review before they do so"),
     "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
     "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
+    "staff_need_two_factors": Variable(
+        "STAFF_NEED_TWO_FACTORS",
+        _yes_or_no,
+        "no",
+        "yes or no: whether staff see nothing but their account before they have a second factor",
+    ),
+    "step_up_above": Variable(
+        "STEP_UP_ABOVE",
+        _optional_amount,
+        "",
+        "amount in major units above which finalizing asks for a password or a code again; empty means never",
+    ),
     "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
     "archive_after_months": Variable(
         "ARCHIVE_AFTER_MONTHS",

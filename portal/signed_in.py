@@ -27,8 +27,8 @@ def cookie_name() -> str:
 def guard_page() -> Response | None:
     """Run before every page: identify, check the policy, take the scope.
 
-    Not signed in: to the sign-in page, and back afterwards. Signed in without the permission: 404, so that a page
-    of staff or of another role looks like none.
+    Not signed in: to the sign-in page, and back afterwards. Staff who still need a second factor: to set it up.
+    Signed in without the permission: 404, so that a page of staff or of another role looks like none.
     """
     identity = identify()
     needed = policy_of(current_app, request.endpoint or "")
@@ -42,6 +42,8 @@ def guard_page() -> Response | None:
     if needed != "signed in" and not identity.may(Permission(needed or "")):
         raise NotFound("There is no such page.")
     if for_staff:
+        if current_app.config["SETTINGS"].staff_need_two_factors and not identity.has_two_factors:
+            return _send_to(url_for("two_factors.show"))
         act_as(STAFF)
     elif identity.seat is not None:
         act_as(tenant(identity.seat.organization_id))
@@ -90,9 +92,12 @@ def safe_next(target: str | None) -> str:
 
 def _to_sign_in() -> Response:
     target = request.full_path.rstrip("?") if request.method == "GET" else "/"
-    address = url_for("session.sign_in", next=target)
+    return _send_to(url_for("session.sign_in", next=target))
+
+
+def _send_to(address: str) -> Response:
     if request.headers.get("HX-Request"):
-        # htmx would put the sign-in page into the middle of the old one.
+        # htmx would put the other page into the middle of the old one.
         response = Response(status=401)
         response.headers["HX-Redirect"] = address
         return response

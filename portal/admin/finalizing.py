@@ -5,6 +5,7 @@ from uuid import UUID
 from flask import current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from portal import stepping_up
 from portal.admin.refusing import refused
 from portal.admin.staff import staff_blueprint
 from portal.billing_cycle import finalize_draft
@@ -13,7 +14,7 @@ from portal.core.lifecycle import InvoiceState
 from portal.infra import clock
 from portal.infra.db import transaction
 from portal.infra.pages import policy
-from portal.invoicing.drafting import draft_of
+from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.finalizing import cancel
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
@@ -36,23 +37,23 @@ def confirm(public_id: UUID) -> str | Response | tuple[str, int]:
     draft = draft_of(invoice.organization, invoice.month)
     if request.args.get("fingerprint", draft.fingerprint) != draft.fingerprint:
         return _refused(public_id, DraftChanged("Nothing was done. Look at the draft again, then decide."))
-    return render_template(
-        "admin/invoices/finalize.html",
-        invoice=invoice,
-        draft=draft,
-        sums=sums_of_draft(draft.statement),
-        hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
-    )
+    large = stepping_up.is_large(draft.statement.total, invoice.currency)
+    return _last_look(invoice, draft, stepping_up.question() if large else None)
 
 
 @bp.post("/invoices/<uuid:public_id>/finalize")
 @policy("finalize invoices")
 def finalize(public_id: UUID) -> Response | tuple[str, int]:
     """Finalize the draft with exactly the figures that were seen, or say what has changed."""
+    fingerprint = request.form.get("fingerprint", "")
+    question = _question(public_id, fingerprint)
+    if question is not None:
+        seen = invoice_of(public_id)
+        return _last_look(seen, draft_of(seen.organization, seen.month), question), 422
     try:
         invoice = finalize_draft(
             public_id,
-            fingerprint=request.form.get("fingerprint", ""),
+            fingerprint=fingerprint,
             by=me().name,
             now=clock.now(),
             settings=current_app.config["SETTINGS"],
@@ -74,6 +75,30 @@ def take_back(public_id: UUID) -> Response | tuple[str, int]:
         return refused(public_id, refusal, title="It is too late to cancel")
     flash("Finalizing was cancelled. The invoice is a draft again, and nothing was sent.", "success")
     return _to_invoice(invoice)
+
+
+def _question(public_id: UUID, fingerprint: str) -> stepping_up.Question | None:
+    """What is to be answered before a large draft is final. One that is not as it was seen is refused anyway."""
+    if stepping_up.question() is None:
+        return None
+    invoice = invoice_of(public_id)
+    if invoice.state != InvoiceState.DRAFT:
+        return None
+    draft = draft_of(invoice.organization, invoice.month)
+    if draft.fingerprint != fingerprint or not stepping_up.is_large(draft.statement.total, invoice.currency):
+        return None
+    return stepping_up.ask()
+
+
+def _last_look(invoice: Invoice, draft: Draft, question: stepping_up.Question | None) -> str:
+    return render_template(
+        "admin/invoices/finalize.html",
+        invoice=invoice,
+        draft=draft,
+        sums=sums_of_draft(draft.statement),
+        hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
+        question=question,
+    )
 
 
 def _refused(public_id: UUID, refusal: PortalError) -> tuple[str, int]:

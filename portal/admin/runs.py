@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Response, current_app, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Answer
 
+from portal import stepping_up
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs import steering
 from portal.bill_runs.item_files import HEAD, file_rows
@@ -161,21 +162,17 @@ def confirm(public_id: UUID) -> str | Answer:
     run = run_of(public_id)
     if not may_enter(run, RunState.FINALIZING):
         return _to(run)
-    counts = counts_of(run)
-    return render_template(
-        "admin/runs/finalize.html",
-        run=run,
-        approved=counts[ItemState.APPROVED],
-        left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
-        sums=approved_sums(run),
-        largest=largest_of(run, ItemState.APPROVED),
-    )
+    return _last_look(run, stepping_up.question() if _is_large(run) else None)
 
 
 @bp.post("/runs/<uuid:public_id>/finalize")
 @policy("finalize invoices")
 def finalize(public_id: UUID) -> Answer | tuple[str, int]:
     """Let what is approved become final, if it is still as many as were seen."""
+    run = run_of(public_id)
+    question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(run) else None
+    if question is not None:
+        return _last_look(run, question), 422
     try:
         with transaction():
             run = steering.finalize_approved(
@@ -200,6 +197,24 @@ def step(public_id: UUID) -> Answer | tuple[str, int]:
         return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
     flash(f"The run is {run.state}.", "success")
     return _to(run)
+
+
+def _is_large(run: BillRun) -> bool:
+    """Whether what is approved comes to a large amount in some currency."""
+    return any(stepping_up.is_large(total, currency) for currency, _, total in approved_sums(run))
+
+
+def _last_look(run: BillRun, question: stepping_up.Question | None) -> str:
+    counts = counts_of(run)
+    return render_template(
+        "admin/runs/finalize.html",
+        run=run,
+        approved=counts[ItemState.APPROVED],
+        left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
+        sums=approved_sums(run),
+        largest=largest_of(run, ItemState.APPROVED),
+        question=question,
+    )
 
 
 def _page(run: BillRun, *, sentence: str | None = None) -> str:

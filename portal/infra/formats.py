@@ -27,6 +27,7 @@ _BY_TAG = {tag.lower(): Locale.parse(tag, sep="-") for tag in LOCALES}
 _BY_TAG |= {locale.language: locale for locale in reversed(_BY_TAG.values())}
 DEFAULT = _BY_TAG["en-us"]
 _COUNTRIES = Locale("en").territories
+_SECONDS_A_MINUTE = 60
 MINUS = "\u2212"
 _FILE_OR_PROGRAM = re.compile(r"/(api|webhooks)/.*|.*\.[a-z]+")
 _LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
@@ -119,6 +120,12 @@ def month_name(value: date) -> str:
 def country_name(code: str) -> str:
     """A country in English, from its two letters; letters that mean nothing stay as they are."""
     return str(_COUNTRIES.get(code, code))
+
+
+def wait_words(seconds: int) -> str:
+    """So many seconds as people say it, rounded up: "40 seconds", "5 minutes"."""
+    count, unit = (seconds, "second") if seconds < _SECONDS_A_MINUTE else (-(-seconds // _SECONDS_A_MINUTE), "minute")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 FILTERS = {

@@ -29,8 +29,16 @@ _SUBJECTS = {
     LetterKind.EMAIL_CHANGING: "Your e-mail address is about to change",
     LetterKind.EMAIL_CHANGED: "Your e-mail address was changed",
     LetterKind.PASSWORD_CHANGED: "Your password was changed",
+    LetterKind.TWO_FACTORS_ON: "Signing in needs a code now",
+    LetterKind.TWO_FACTORS_OFF: "Signing in needs no code any more",
+    LetterKind.NEW_RECOVERY_CODES: "You have new recovery codes",
+    LetterKind.INVITATION: "You are invited",
 }
-_PATHS = {LetterKind.RESET_PASSWORD: "/reset-password", LetterKind.CONFIRM_EMAIL: "/confirm-email"}
+_PATHS = {
+    LetterKind.RESET_PASSWORD: "/reset-password",
+    LetterKind.CONFIRM_EMAIL: "/confirm-email",
+    LetterKind.INVITATION: "/invitation",
+}
 
 
 @outbox.handles(SEND_ACCOUNT_LETTER)
@@ -39,7 +47,7 @@ def send_account_letter(lease: Lease, *, letter_id: int) -> None:
     settings = settings_now()
     with lease.transaction():
         letter = _lock(letter_id)
-        if letter is None or letter.user_id is None or letter.sent_at or letter.used_at:
+        if letter is None or letter.address is None or letter.sent_at or letter.used_at:
             return
         if letter.expires_at <= clock.now() or settings.smtp_url is None:
             letter.last_error = NO_SERVER if settings.smtp_url is None else TOO_LATE
@@ -68,14 +76,15 @@ def _lock(letter_id: int) -> AccountLetter | None:
 
 def _write(letter: AccountLetter, settings: Settings, *, now: datetime) -> Letter:
     kind = LetterKind(letter.kind)
-    assert letter.user is not None
     assert letter.address is not None
     assert settings.mail_from is not None
     link = None
     if kind in WITH_LINK:
         link = f"{settings.portal_url}{_PATHS[kind]}?{urlencode({'token': make_token(letter)})}"
     values = {
-        "name": letter.user.name,
+        "name": letter.user.name if letter.user else None,
+        "organization": letter.invitation.organization.name if letter.invitation else None,
+        "role": letter.invitation.role if letter.invitation else None,
         "new_email": letter.new_email,
         "link": link,
         "until": moment(letter.expires_at),

@@ -11,8 +11,8 @@ from portal.infra.db import db
 from portal.infra.mail import is_address
 from portal.organizations.attempts import forgive_account
 from portal.organizations.letters import LetterKind, ask_for_letter, end_links, lock_user, use_letter
-from portal.organizations.models import User, UserSession
-from portal.organizations.passwords import hash_password, password_matches, require_good_password
+from portal.organizations.models import HalfSignIn, User, UserSession
+from portal.organizations.passwords import hash_password, require_good_password, require_password
 from portal.organizations.people import user_by_email
 
 
@@ -43,7 +43,7 @@ def change_password(user_id: int, current: str, password: str, *, keep_token: st
     Raises InvalidInput for a wrong current password (field "current"), or a new one that is not good enough.
     """
     user = lock_user(user_id)
-    _require_current(user, current)
+    require_password(user.password_hash, current)
     if password == current:
         raise InvalidInput("That is the password that you have now.", field="password")
     _set_password(user, password, now=now)
@@ -57,7 +57,7 @@ def ask_to_change_email(user_id: int, current: str, email: str, *, now: datetime
     For an address that somebody else has the answer is the same and no link is sent. Raises InvalidInput.
     """
     user = lock_user(user_id)
-    _require_current(user, current)
+    require_password(user.password_hash, current)
     email = email.strip()
     if not is_address(email):
         raise InvalidInput("That is not an e-mail address.", field="email")
@@ -95,11 +95,6 @@ def confirm_email(token: str, *, now: datetime) -> str:
     return user.email
 
 
-def _require_current(user: User, current: str) -> None:
-    if not password_matches(user.password_hash, current):
-        raise InvalidInput("This is not your password.", field="current")
-
-
 def _set_password(user: User, password: str, *, now: datetime) -> None:
     require_good_password(password, email=user.email, name=user.name)
     user.password_hash = hash_password(password)
@@ -112,3 +107,4 @@ def _end_sessions(user_id: int, *, keep_token: str | None = None) -> None:
     if keep_token is not None:
         ended = ended.where(UserSession.token_sha256 != secret_hash(keep_token))
     db.session.execute(ended)
+    db.session.execute(delete(HalfSignIn).where(HalfSignIn.user_id == user_id))

@@ -36,6 +36,11 @@ PASSWORDS = {
     "account": Limit(20, timedelta(minutes=10)),
     "address": Limit(30, timedelta(minutes=2)),
 }
+# Codes of a second factor; only somebody with the password comes to try them.
+CODES = {
+    "codes at address": Limit(5, timedelta(minutes=5)),
+    "codes": Limit(20, timedelta(minutes=10)),
+}
 MAILS = {
     "mails to account": Limit(3, timedelta(minutes=20)),
     "mails from address": Limit(10, timedelta(minutes=5)),
@@ -64,6 +69,16 @@ def give_password_try_back(email: str, address: str | None, *, now: datetime) ->
             )
         else:
             db.session.execute(delete(AttemptCounter).where(AttemptCounter.name == name))
+
+
+def count_code_try(email: str, address: str | None, *, now: datetime) -> timedelta | None:
+    """Count a try at a code of an account; how long to wait if there is none left, and then nothing was counted."""
+    return _take(_code_counters(email, address), email, "code blocked", now=now)
+
+
+def give_code_try_back(email: str, address: str | None) -> None:
+    """The code was right: the account's counters of codes are full again."""
+    db.session.execute(delete(AttemptCounter).where(AttemptCounter.name.in_(_code_counters(email, address))))
 
 
 def forgive_account(email: str) -> None:
@@ -126,6 +141,12 @@ def _password_counters(email: str, address: str | None) -> dict[str, Limit]:
     account, network = _account(email), _network(address)
     named = {"account at address": f"{account} {network}", "account": account, "address": network}
     return {_name(kind, whose): PASSWORDS[kind] for kind, whose in named.items()}
+
+
+def _code_counters(email: str, address: str | None) -> dict[str, Limit]:
+    account = _account(email)
+    named = {"codes at address": f"{account} {_network(address)}", "codes": account}
+    return {_name(kind, whose): CODES[kind] for kind, whose in named.items()}
 
 
 def _name(kind: str, whose: str) -> str:

@@ -25,6 +25,10 @@ class LetterKind(StrEnum):
     EMAIL_CHANGING = "email_changing"
     EMAIL_CHANGED = "email_changed"
     PASSWORD_CHANGED = "password_changed"
+    TWO_FACTORS_ON = "two_factors_on"
+    TWO_FACTORS_OFF = "two_factors_off"
+    NEW_RECOVERY_CODES = "new_recovery_codes"
+    INVITATION = "invitation"
 
 
 # A link works for so long; news is not sent later than that.
@@ -34,18 +38,32 @@ GOOD_FOR = {
     LetterKind.EMAIL_CHANGING: timedelta(days=2),
     LetterKind.EMAIL_CHANGED: timedelta(days=2),
     LetterKind.PASSWORD_CHANGED: timedelta(days=2),
+    LetterKind.TWO_FACTORS_ON: timedelta(days=2),
+    LetterKind.TWO_FACTORS_OFF: timedelta(days=2),
+    LetterKind.NEW_RECOVERY_CODES: timedelta(days=2),
+    LetterKind.INVITATION: timedelta(days=7),
 }
-WITH_LINK = frozenset({LetterKind.RESET_PASSWORD, LetterKind.CONFIRM_EMAIL})
+WITH_LINK = frozenset({LetterKind.RESET_PASSWORD, LetterKind.CONFIRM_EMAIL, LetterKind.INVITATION})
 
 
 def ask_for_letter(
-    kind: LetterKind, user: User | None, address: str | None, *, now: datetime, new_email: str | None = None
+    kind: LetterKind,
+    user: User | None,
+    address: str | None,
+    *,
+    now: datetime,
+    new_email: str | None = None,
+    invitation_id: int | None = None,
 ) -> None:
-    """Queue a mail in the current transaction; for nobody, the same is written and nothing will be sent."""
+    """Queue a mail in the current transaction; for nobody, the same is written and nothing will be sent.
+
+    An invitation goes to an address, whoever it is of.
+    """
     letter = AccountLetter(
         kind=kind,
         user_id=user.id if user else None,
-        address=address if user else None,
+        address=address if user or invitation_id else None,
+        invitation_id=invitation_id,
         new_email=new_email if user else None,
         created_at=now,
         expires_at=now + GOOD_FOR[kind],

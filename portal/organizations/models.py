@@ -97,10 +97,47 @@ class UserSession(Public, Model):
     created_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    # When its person last showed, with a password or a code, that it is them.
+    confirmed_at: Mapped[datetime]
     address: Mapped[str | None]
     user_agent: Mapped[str | None]
 
     user: Mapped[User] = relationship()
+
+
+class SecondFactor(Model):
+    """The secret of a person's app that makes codes, sealed. In force from `confirmed_at` on."""
+
+    __tablename__ = "second_factors"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    sealed_secret: Mapped[bytes]
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    # The 30-second step of the last code that was taken: none of it or before it is taken again.
+    last_step: Mapped[int] = mapped_column(server_default="0", default=0)
+
+
+class RecoveryCode(Numbered, Model):
+    """A code for one use in place of the app's, kept as a hash."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (UniqueConstraint("user_id", "code_sha256"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    code_sha256: Mapped[bytes]
+    used_at: Mapped[datetime | None]
+
+
+class HalfSignIn(Model):
+    """A browser whose person gave the right password and still owes a code. It is no session."""
+
+    __tablename__ = "half_sign_ins"
+    __table_args__ = (Index("ix_half_sign_ins_user_id", "user_id"),)
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    expires_at: Mapped[datetime]
 
 
 class AttemptCounter(Model):
@@ -119,20 +156,23 @@ class AccountLetter(Numbered, Model):
     """A mail to one person about their account.
 
     The token of a link is made when the mail is sent, so that it is nowhere but in the mail; here is its hash.
-    Without a user it is for nobody: a wish for an address that is no account's leaves the same traces.
+    Without a user or an invitation it is for nobody: a wish for an address that is no account's leaves the same traces.
     """
 
     __tablename__ = "account_letters"
     __table_args__ = (
         Index("ix_account_letters_user_id", "user_id"),
         Index("ix_account_letters_created_at", "created_at"),
+        Index("ix_account_letters_invitation_id", "invitation_id"),
         CheckConstraint(
-            "kind IN ('reset_password', 'confirm_email', 'email_changing', 'email_changed', 'password_changed')",
+            "kind IN ('reset_password', 'confirm_email', 'email_changing', 'email_changed', 'password_changed',"
+            " 'two_factors_on', 'two_factors_off', 'new_recovery_codes', 'invitation')",
             name="kind_known",
         ),
     )
 
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    invitation_id: Mapped[int | None] = mapped_column(ForeignKey("invitations.id"))
     kind: Mapped[str]
     address: Mapped[str | None]
     new_email: Mapped[str | None]
@@ -144,6 +184,34 @@ class AccountLetter(Numbered, Model):
     last_error: Mapped[str | None]
 
     user: Mapped[User | None] = relationship()
+    invitation: Mapped["Invitation | None"] = relationship()
+
+
+class Invitation(Public, Model):
+    """An address that is invited into an organization, in a role; its links are letters. Open until `ended_at`."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        # One open invitation for an address.
+        Index(
+            "uq_invitations_open",
+            "organization_id",
+            text("lower(email)"),
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        CheckConstraint("role IN ('owner', 'billing', 'developer', 'viewer')", name="role_known"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"))
+    email: Mapped[str]
+    role: Mapped[str]
+    invited_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    organization: Mapped[Organization] = relationship()
 
 
 class ApiKey(Public, Model):

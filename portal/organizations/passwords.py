@@ -44,6 +44,12 @@ def password_matches(password_hash: str | None, password: str) -> bool:
         return False
 
 
+def require_password(password_hash: str, current: str) -> None:
+    """Raises InvalidInput (field "current") unless it is the password that somebody has now."""
+    if not password_matches(password_hash, current):
+        raise InvalidInput("This is not your password.", field="current")
+
+
 @cache
 def _hash_of_nobody() -> str:
     return _hasher.hash("nobody has this password")

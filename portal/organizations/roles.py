@@ -9,6 +9,7 @@ class Permission(StrEnum):
     VIEW_USAGE = "view usage"
     VIEW_INVOICES = "view invoices"
     MANAGE_BUDGETS = "manage budgets"
+    MANAGE_MEMBERS = "manage members"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -30,7 +31,7 @@ _BILLING = frozenset(
     }
 )
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": _BILLING,
+    "owner": _BILLING | {Permission.MANAGE_MEMBERS},
     "billing": _BILLING,
     "developer": frozenset({Permission.VIEW_USAGE}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),

@@ -15,6 +15,15 @@ from portal.organizations.models import Membership, Organization, User, UserSess
 from portal.organizations.passwords import password_matches
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
 from portal.organizations.session_list import SEEN_IS_NOTED_EVERY
+from portal.organizations.two_factors import has_two_factors
+
+
+class CodeNeeded(Exception):
+    """The password is right, and this person has a second factor: no session before a code."""
+
+    def __init__(self, user_id: int) -> None:
+        super().__init__("a code is needed")
+        self.user_id = user_id
 
 
 class SignInRefused(PortalError):
@@ -46,6 +55,8 @@ class Identity:
     seats: tuple[Seat, ...]
     seat: Seat | None
     was_seen_long_ago: bool = False
+    has_two_factors: bool = False
+    confirmed_at: datetime | None = None
 
     @property
     def actor(self) -> Actor:
@@ -65,12 +76,22 @@ class Identity:
 
 
 def sign_in(email: str, password: str, *, now: datetime, days: int, address: str | None, user_agent: str | None) -> str:
-    """Check the password and open a session; return the token for the cookie. Raises SignInRefused."""
-    user = db.session.scalar(
-        select(User).where(func.lower(User.email) == email.strip().lower()).execution_options(populate_existing=True)
-    )
+    """Check the password and open a session; return the token for the cookie. Raises SignInRefused or CodeNeeded."""
+    found = db.session.execute(
+        select(User, has_two_factors())
+        .where(func.lower(User.email) == email.strip().lower())
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    user, needs_code = found or (None, False)
     if not password_matches(user.password_hash if user else None, password) or user is None or user.disabled_at:
         raise SignInRefused("This e-mail address and password do not belong together. Check both and try again.")
+    if needs_code:
+        raise CodeNeeded(user.id)
+    return open_session(user, now=now, days=days, address=address, user_agent=user_agent)
+
+
+def open_session(user: User, *, now: datetime, days: int, address: str | None, user_agent: str | None) -> str:
+    """Open a session for somebody who has shown who they are; return the token for the cookie."""
     token = secrets.token_urlsafe(32)
     first_seat = db.session.scalar(
         select(Membership.organization_id).where(Membership.user_id == user.id).order_by(Membership.id).limit(1)
@@ -82,6 +103,7 @@ def sign_in(email: str, password: str, *, now: datetime, days: int, address: str
             organization_id=first_seat,
             created_at=now,
             last_seen_at=now,
+            confirmed_at=now,
             expires_at=now + timedelta(days=days),
             address=address,
             user_agent=(user_agent or "")[:200],
@@ -94,14 +116,14 @@ def sign_in(email: str, password: str, *, now: datetime, days: int, address: str
 def identity_of(token: str, *, now: datetime) -> Identity | None:
     """Who holds this session token; None if it is unknown, has ended or expired, or the user is disabled."""
     found = db.session.execute(
-        select(UserSession, User)
+        select(UserSession, User, has_two_factors())
         .join(User, User.id == UserSession.user_id)
         .where(UserSession.token_sha256 == secret_hash(token))
         .execution_options(populate_existing=True)
     ).one_or_none()
     if found is None:
         return None
-    session, user = found
+    session, user, with_code = found
     if session.expires_at <= now or user.disabled_at is not None:
         return None
     rows = db.session.execute(
@@ -121,6 +143,8 @@ def identity_of(token: str, *, now: datetime) -> Identity | None:
         seats,
         seat or (seats[0] if seats else None),
         was_seen_long_ago=session.last_seen_at < now - SEEN_IS_NOTED_EVERY,
+        has_two_factors=with_code,
+        confirmed_at=session.confirmed_at,
     )
 
 

@@ -5,10 +5,12 @@ from datetime import datetime
 from portal.infra.db import transaction
 from portal.organizations.attempts import forget_old_attempts
 from portal.organizations.letters import forget_old_letters
+from portal.organizations.second_steps import forget_old_half_sign_ins
 
 
 def forget_by_clock(*, now: datetime) -> None:
-    """Drop limits that are full again and letters of long ago. Idempotent."""
+    """Drop limits that are full again, letters of long ago and sign-ins that were never finished. Idempotent."""
     with transaction():
         forget_old_attempts(now=now)
         forget_old_letters(now=now)
+        forget_old_half_sign_ins(now=now)

@@ -17,12 +17,16 @@ from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
 from portal.web.forecast import bp as forecast
 from portal.web.invoices import bp as invoices
+from portal.web.joining import bp as joining
 from portal.web.mail_settings import bp as mail_settings
+from portal.web.members import bp as members
 from portal.web.overview import bp as overview
 from portal.web.plans import bp as plans
 from portal.web.resetting import bp as resetting
 from portal.web.session import bp as session
+from portal.web.signing_in import bp as signing_in
 from portal.web.totals import bp as totals
+from portal.web.two_factors import bp as two_factors
 from portal.web.usage import bp as usage
 from portal.web.usage_events import bp as usage_events
 
@@ -30,7 +34,7 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, resetting, account, mail_settings, billing_details),
+        *(session, signing_in, resetting, account, two_factors, members, joining, mail_settings, billing_details),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),
     )

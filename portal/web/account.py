@@ -9,16 +9,16 @@ from werkzeug import Response
 from wtforms import EmailField, PasswordField
 from wtforms.validators import InputRequired, Length
 
+from portal import stepping_up
 from portal.core.errors import InvalidInput
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csv_response, policy
 from portal.organizations import account
-from portal.organizations.attempts import count_password_try, give_password_try_back
 from portal.organizations.passwords import SHORTEST_PASSWORD
 from portal.organizations.session_list import SignedIn, end_other_sessions, end_session, sessions_of
 from portal.signed_in import cookie_name, guard_page, me
-from portal.web.waiting import too_many_tries
+from portal.web.tries import count_password_try, give_password_try_back
 
 bp = Blueprint("account", __name__)
 bp.before_request(guard_page)
@@ -78,7 +78,7 @@ def change_password() -> ResponseReturnValue:
     form = PasswordForm()
     if not form.validate_on_submit():
         return _password_page(form), 422
-    wait = _count_try()
+    wait = count_password_try()
     if wait is not None:
         return wait
     try:
@@ -93,7 +93,7 @@ def change_password() -> ResponseReturnValue:
     except InvalidInput as refusal:
         _refuse(form, refusal)
         return _password_page(form), 422
-    _give_try_back()
+    give_password_try_back()
     flash("Your password is changed. You are signed out everywhere else.", "success")
     return redirect(url_for(".show"), 303)
 
@@ -102,7 +102,7 @@ def change_password() -> ResponseReturnValue:
 @policy("signed in")
 def email() -> ResponseReturnValue:
     """The form for another address."""
-    return render_template("web/account/email.html", form=EmailForm())
+    return _email_page(EmailForm(), stepping_up.question() if me().has_two_factors else None)
 
 
 @bp.post("/settings/account/email")
@@ -111,8 +111,12 @@ def change_email() -> ResponseReturnValue:
     """Mail a link to the new address; nothing changes before it is followed."""
     form = EmailForm()
     if not form.validate_on_submit():
-        return render_template("web/account/email.html", form=form), 422
-    wait = _count_try()
+        return _email_page(form), 422
+    # The password is in the form; with two factors a code besides.
+    question = stepping_up.ask() if me().has_two_factors else None
+    if question is not None:
+        return _email_page(form, question), 422
+    wait = count_password_try()
     if wait is not None:
         return wait
     try:
@@ -120,8 +124,8 @@ def change_email() -> ResponseReturnValue:
             account.ask_to_change_email(me().user_id, form.current.data or "", form.email.data or "", now=clock.now())
     except InvalidInput as refusal:
         _refuse(form, refusal)
-        return render_template("web/account/email.html", form=form), 422
-    _give_try_back()
+        return _email_page(form), 422
+    give_password_try_back()
     flash("Follow the link in the mail to your new address. Until then you sign in with the old one.", "success")
     return redirect(url_for(".show"), 303)
 
@@ -151,24 +155,15 @@ def _sessions() -> list[SignedIn]:
         return sessions_of(me().user_id, request.cookies[cookie_name()], now=clock.now())
 
 
-def _count_try() -> ResponseReturnValue | None:
-    """A stolen session is no way to guess the password either: the limits are those of signing in."""
-    with acting_as(SYSTEM), transaction():
-        wait = count_password_try(me().email, request.remote_addr, now=clock.now())
-    return too_many_tries(wait) if wait else None
-
-
-def _give_try_back() -> None:
-    """The current password was right."""
-    with acting_as(SYSTEM), transaction():
-        give_password_try_back(me().email, request.remote_addr, now=clock.now())
-
-
 def _refuse(form: FlaskForm, refusal: InvalidInput) -> None:
     """At its field; what is wrong with the new value was only looked at after the current password was right."""
     form[refusal.field].errors = [refusal.sentence]
     if refusal.field != "current":
-        _give_try_back()
+        give_password_try_back()
+
+
+def _email_page(form: EmailForm, question: stepping_up.Question | None = None) -> str:
+    return render_template("web/account/email.html", form=form, question=question)
 
 
 def _password_page(form: PasswordForm) -> str:

@@ -3,7 +3,6 @@
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from werkzeug import Response
 from wtforms import EmailField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
@@ -13,11 +12,12 @@ from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import policy
 from portal.organizations import sessions
 from portal.organizations.attempts import count_password_try, give_password_try_back, note_refused_sign_in
-from portal.organizations.sessions import SignInRefused
+from portal.organizations.second_steps import begin_second_step
+from portal.organizations.sessions import CodeNeeded, SignInRefused
 from portal.signed_in import cookie_name, guard_page, identify, me, safe_next
+from portal.web.cookies import keep_half_sign_in, keep_session
 from portal.web.waiting import too_many_tries
 
-SECONDS_A_DAY = 24 * 60 * 60
 bp = Blueprint("session", __name__)
 bp.before_request(guard_page)
 
@@ -53,7 +53,7 @@ def sign_in() -> ResponseReturnValue:
 @bp.post("/sign-in")
 @policy("public")
 def open_session() -> ResponseReturnValue:
-    """Check the password, open a session and go on to the page that was asked for."""
+    """Check the password, open a session and go on to the page that was asked for, or to the second step."""
     form = SignInForm()
     if not form.validate_on_submit():
         return _sign_in_page(form), 422
@@ -74,12 +74,19 @@ def open_session() -> ResponseReturnValue:
                 user_agent=request.user_agent.string,
             )
             give_password_try_back(email, address, now=now)
+    except CodeNeeded as needed:
+        with acting_as(SYSTEM), transaction():
+            half = begin_second_step(needed.user_id, now=now)
+            give_password_try_back(email, address, now=now)
+        response = redirect(url_for("signing_in.code", next=safe_next(request.form.get("next"))), 303)
+        keep_half_sign_in(response, half)
+        return response
     except SignInRefused as refusal:
         with acting_as(SYSTEM), transaction():
             note_refused_sign_in(email)
         return _sign_in_page(form, refusal.sentence), 422
     response = redirect(safe_next(request.form.get("next")), 303)
-    _keep(response, token, settings.session_days * SECONDS_A_DAY)
+    keep_session(response, token, days=settings.session_days)
     return response
 
 
@@ -90,7 +97,7 @@ def sign_out() -> ResponseReturnValue:
     with acting_as(SYSTEM), transaction():
         sessions.sign_out(request.cookies[cookie_name()])
     response = redirect(url_for(".sign_in"), 303)
-    _keep(response, "", 0)
+    keep_session(response, "", days=0)
     return response
 
 
@@ -119,16 +126,3 @@ def choose_theme() -> ResponseReturnValue:
 def _sign_in_page(form: SignInForm, sentence: str | None = None) -> str:
     target = safe_next(request.values.get("next"))
     return render_template("web/session/sign_in.html", form=form, next=target, sentence=sentence)
-
-
-def _keep(response: Response, token: str, seconds: int) -> None:
-    """Set the session cookie; no seconds take it away."""
-    response.set_cookie(
-        cookie_name(),
-        token,
-        max_age=seconds,
-        path="/",
-        httponly=True,
-        samesite="Lax",
-        secure=current_app.config["SESSION_COOKIE_SECURE"],
-    )

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from flask import Response, make_response, render_template
 
-_A_MINUTE = 60
+from portal.infra.formats import wait_words
 
 
 def too_many_tries(wait: timedelta) -> Response:
@@ -13,9 +13,3 @@ def too_many_tries(wait: timedelta) -> Response:
     response = make_response(render_template("web/session/too_many.html", wait=wait_words(seconds)), 429)
     response.headers["Retry-After"] = str(seconds)
     return response
-
-
-def wait_words(seconds: int) -> str:
-    """So many seconds as people say it, rounded up: "40 seconds", "5 minutes"."""
-    count, unit = (seconds, "second") if seconds < _A_MINUTE else (-(-seconds // _A_MINUTE), "minute")
-    return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -4,6 +4,7 @@ import csv
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from portal.bill_runs.models import RunKind
 from portal.bill_runs.starting import start_run
 from portal.core.periods import Month
 from portal.infra.db import transaction
-from tests.admin.conftest import admin, as_staff, customer, world  # noqa: F401 - the pages' people and their world
+from tests.admin.conftest import PASSWORD, admin, as_staff, customer, world  # noqa: F401 - the pages' people and their world
 from tests.bill_runs.conftest import end_holds, work
 from tests.factories import acting, sql
 
@@ -75,6 +76,22 @@ def test_a_month_is_run_by_its_pages(app, admin, run, world):  # noqa: F811
     assert world.invoice().scheduled_by == "admin"
     assert "Being sent" in page.text
     assert "1 of 1 done" not in page.text
+
+
+def test_a_run_above_the_limit_asks_whether_it_is_you(app, admin, run, world, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(app.config, "SETTINGS", replace(app.config["SETTINGS"], step_up_above=Decimal("19.99")))
+    decide(admin, run, "approve")
+    page = admin.open(f"{run}/finalize")
+    with acting(app):
+        sql("UPDATE sessions SET confirmed_at = now() - interval '10 minutes'")
+    page = admin.submit(page.form(action="/finalize"))
+    assert page.status == 422
+    assert "Confirm that it is you" in page.text
+    do_work(app)
+    assert world.invoice().state == "draft"
+    admin.submit(page.form(action="/finalize"), {"confirm": PASSWORD})
+    do_work(app)
+    assert world.invoice().state == "scheduled"
 
 
 def test_the_moving_part_asks_for_the_whole_page_when_the_stage_changes(app, admin, run):  # noqa: F811

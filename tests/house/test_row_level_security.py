@@ -21,6 +21,7 @@ from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.crediting import grant_credit
 from portal.invoicing.voiding import void_invoice
 from portal.organizations.api_keys import create_key
+from portal.organizations.invitations import invite
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
 from portal.usage.batches import store_documents
@@ -223,6 +224,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 person = create_user(email=f"{slug}@example.com", name=slug, password="correct horse battery")
                 add_member(person, organization, "owner")
                 create_key(name="machine", organization_id=organization.id, scopes=("ingest",), live=False)
+                invite(organization.id, "guest@example.com", "viewer", by_id=person.id, now=MONTH.start)
             log_refused(line_of(
                 organization_id=organization.id, api_key_id=1, at=MONTH.start, request_id="1", status=400, counts={},
                 bytes_sent=1, sent_as="JSON", rejections=[],
@@ -355,7 +357,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             with acting(app, tenant(mine)):
                 if table in (
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
-                    *("drift", "bill_run_items", "mails", "draft_totals"),
+                    *("drift", "bill_run_items", "mails", "draft_totals", "invitations"),
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
