@@ -6,7 +6,8 @@ pip), notes in it which lock file it was made from, and hands over to the Python
 
     demo [--data DIR] [--port N] [--fresh] [--smoke]   the whole portal on this machine; see demo --help
     test [--full] [words for pytest]                   all tests, or the ones named
-    lint                                               ruff, mypy and the template lint
+    lint                                               ruff, mypy, the template lint, bandit, a scan for secrets
+    audit                                              known vulnerabilities of the packages, and their list
     bench [NAME]                                       a benchmark from benchmarks/, or the list of them
     flask [--data DIR] WORDS                           any CLI command in the demo's environment
     install                                            only make or renew .venv
@@ -48,6 +49,7 @@ def main(words: list[str]) -> None:
         "demo": lambda: ["devkit.demo", *rest],
         "test": lambda: ["pytest", *pytest_words(rest)],
         "lint": lambda: ["devkit.lint", *rest],
+        "audit": lambda: ["devkit.audit", *rest],
         "bench": lambda: ["devkit.bench", *rest],
         "flask": lambda: ["devkit.flask_command", *rest],
     }

@@ -11,6 +11,9 @@ CHECKS = (
     ("ruff", "format", "--check", "."),
     ("mypy",),  # what to check stands in pyproject.toml
     ("djlint", "templates", "--lint"),
+    # Below medium it finds asserts and statements put together of constants, hundreds of them.
+    ("bandit", "--quiet", "--recursive", "portal", "-ll", "-ii"),
+    ("devkit.secret_scan",),
 )
 
 

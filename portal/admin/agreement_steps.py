@@ -44,7 +44,7 @@ def walk(public_id: UUID, form: AgreementForm, step: Step, act: Act, **shown: An
     the form's page shows besides.
     """
     organization, asked = organization_of(public_id), request.form.get("step")
-    if asked == "edit" or (request.method == "GET" and form.visible()):
+    if asked == "edit" or (request.method in ("GET", "HEAD") and form.visible()):
         return _form_page(organization, form, step, shown)
     if request.method == "POST" and not form.validate():
         return _form_page(organization, form, step, shown), 422

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 DEFAULT_SOURCE = "api"
+_CHECKSUM_DIGITS = 8
+_API_KEY = re.compile(r"blk_(live|test)_[A-Za-z0-9_-]{43,64}[0-9a-f]{8}")
 _CROCKFORD = {character: value for value, character in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
 
 
@@ -65,6 +69,25 @@ def content_hash(value: Any) -> str:
 def stripe_key(step: str, subject: UUID, generation: int) -> str:
     """The idempotency key of one call to Stripe: stored before the call, the same for every retry of it."""
     return f"portal:{step}:{subject}:g{generation}"
+
+
+def key_text(kind: str, secret: str) -> str:
+    """An API key: what a scanner knows it by, the secret, and a checksum that tells a mistyped key from an unknown one.
+
+    `kind` is "live" or "test".
+    """
+    text = f"blk_{kind}_{secret}"
+    return text + _checksum(text)
+
+
+def is_key_text(text: str) -> bool:
+    """Whether a text has the form of an API key and its checksum is right."""
+    return bool(_API_KEY.fullmatch(text)) and _checksum(text[:-_CHECKSUM_DIGITS]) == text[-_CHECKSUM_DIGITS:]
+
+
+def _checksum(text: str) -> str:
+    # CRC-32 finds every wrong character; it protects nothing, the secret does.
+    return f"{zlib.crc32(text.encode()):0{_CHECKSUM_DIGITS}x}"
 
 
 def secret_hash(secret: str) -> bytes:

@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import DataError, DBAPIError
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, SecurityError
 
 from portal.core.errors import PortalError
 from portal.core.exact import plain
+from portal.core.visible import hides_something, visible
 from portal.infra.formats import FILTERS
 
 View = TypeVar("View", bound=Callable[..., Any])
 csrf = CSRFProtect()
 # An amount keeps its decimals as text; a number cannot be a formula.
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def policy(name: str) -> Callable[[View], View]:
@@ -56,7 +58,14 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _crash)
     app.jinja_env.filters.update(FILTERS)
+    # What senders wrote is shown as it is, on pages and in mails; people's forms refuse it (see _begin).
+    app.jinja_env.finalize = _shown
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes. Markup was made by templates, so its texts have been here."""
+    return visible(value) if type(value) is str else value
 
 
 def _begin() -> None:
@@ -67,6 +76,8 @@ def _begin() -> None:
     sent = [*request.args.values(), *(request.form.values() if request.mimetype in forms else ())]
     if any("\0" in value for value in sent):
         raise BadRequest("A NUL character cannot be part of a text.")
+    if request.method == "POST" and any(map(hides_something, sent)):
+        raise BadRequest("A text holds a character that cannot be seen and changes how it reads. Type it anew.")
 
 
 def _add_headers(response: Response) -> Response:
@@ -88,7 +99,7 @@ def _add_headers(response: Response) -> Response:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     if "locale" in g:
         response.vary.add("Accept-Language")
-    if request.endpoint != "static":
+    if request.endpoint != "static" or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "private, no-store")
     return response
 
@@ -147,6 +158,9 @@ def _database_error(error: DBAPIError) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
+    if isinstance(error, SecurityError):
+        # Asked by a name that is not ours, so there is no address that a page could name.
+        return Response("This is not the address of the portal.\n", 400, mimetype="text/plain")
     status = error.code or 500
     sentence = _SENTENCES.get(status, error.description or "")
     return _error(status, _TITLES.get(status, error.name), sentence, code=error.name.lower().replace(" ", "_"))
@@ -202,7 +216,8 @@ def _cell(value: Any) -> str:
         return plain(value)
     if isinstance(value, int):
         return str(value)
-    text = str(value)
+    text = visible(str(value))
     if _NUMBER.fullmatch(text):
         return text
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\0") else text
+    # Some spreadsheets pass over white space in front, and take the wide forms of East Asian keyboards too.
+    return f"'{text}" if text.startswith(("\t", "\r", "\n", "\0")) or text.lstrip().startswith(_FORMULA) else text

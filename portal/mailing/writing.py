@@ -87,7 +87,7 @@ def _render(kind: MailKind, subject: str, values: dict[str, Any]) -> tuple[str, 
     template = current_app.jinja_env.get_template(f"mail/{kind}.txt")
     text = template.render(**values, layout="mail/_as_text.txt")
     body = template.render(**values, layout="mail/_as_html.html")
-    page = current_app.jinja_env.get_template("mail/_page.html").render(subject=subject, body=Markup(body))
+    page = current_app.jinja_env.get_template("mail/_page.html").render(subject=subject, body=Markup(body))  # nosec B704
     return _EMPTY_LINES.sub("\n\n", text).strip() + "\n", page
 
 

@@ -10,6 +10,7 @@ class Permission(StrEnum):
     VIEW_INVOICES = "view invoices"
     MANAGE_BUDGETS = "manage budgets"
     MANAGE_MEMBERS = "manage members"
+    MANAGE_KEYS = "manage API keys"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -31,9 +32,9 @@ _BILLING = frozenset(
     }
 )
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": _BILLING | {Permission.MANAGE_MEMBERS},
+    "owner": _BILLING | {Permission.MANAGE_MEMBERS, Permission.MANAGE_KEYS},
     "billing": _BILLING,
-    "developer": frozenset({Permission.VIEW_USAGE}),
+    "developer": frozenset({Permission.VIEW_USAGE, Permission.MANAGE_KEYS}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
 _SUPPORT = frozenset(

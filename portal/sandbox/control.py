@@ -34,7 +34,7 @@ def make_blueprint(api: Api) -> Blueprint:
 
     @control.before_request
     def only_from_here() -> tuple[Response, int] | None:
-        if not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:
+        if not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:  # nosec B104
             return jsonify(error="the control endpoints answer this machine only"), 403
         caused_by(None, None)
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.config import Settings
+from portal.core.keys import key_text
 from portal.core.periods import Month
 from portal.infra.db import db, transaction
 from portal.invoicing.queries import invoice_for_month
@@ -81,7 +82,7 @@ def _login(email: str, role: str, organization: str) -> dict[str, str]:
 def _ensure_key(name: str, organization_id: int | None, settings: Settings, now: datetime) -> str:
     """The same key for the same installation, so that scripts outlive a second seed."""
     secret = hmac.new(settings.secret_key.encode(), f"demo key: {name}".encode(), hashlib.sha256).hexdigest()
-    text = f"blk_test_{secret}"
+    text = key_text("test", secret)
     if holder_of(text, now=now) is None:
         create_key(name=name, organization_id=organization_id, scopes=("ingest", "read"), live=False, secret=secret)
     return text

@@ -7,6 +7,7 @@ Everything works without JavaScript; htmx only saves reloading.
 from flask import Blueprint
 
 from portal.web.account import bp as account
+from portal.web.api_keys import bp as api_keys
 from portal.web.billing_details import bp as billing_details
 from portal.web.budgets import bp as budgets
 from portal.web.change_log import bp as change_log
@@ -34,7 +35,8 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, signing_in, resetting, account, two_factors, members, joining, mail_settings, billing_details),
+        *(session, signing_in, resetting, account, two_factors, members, joining),
+        *(mail_settings, billing_details, api_keys),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),
     )

@@ -1,0 +1,150 @@
+"""Everybody asks for everything: every route, as every role, with the other organization's ids in every place.
+
+A part is tried each time, always the same one; all of it with --full.
+"""
+
+import io
+import os
+import re
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pypdf
+import pytest
+from flask import Flask
+from sqlalchemy import event
+from werkzeug.test import TestResponse
+
+from portal.infra.db import TENANT_ROLE, db
+from tests.security.crawling import UUIDS, Attempt, World, attempts, make_world
+from tests.security.worlds import Side
+
+# Primes, so that what is skipped differs from route to route and from role to role.
+EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 23
+REFUSED = {401, 403, 404}
+
+
+@pytest.fixture
+def world(app: Flask, clean_database: None, clean_redis: object, owner_connection, monkeypatch) -> World:
+    """Both organizations; without form tokens (tests/house asks for those), so that refusals come from the guard."""
+    monkeypatch.setitem(app.config, "WTF_CSRF_ENABLED", False)
+    unlimited = replace(app.config["SETTINGS"], api_requests_per_minute=0, api_events_per_minute=0)
+    monkeypatch.setitem(app.config, "SETTINGS", unlimited)
+    return make_world(app, owner_connection)
+
+
+def text_of(response: TestResponse) -> str:
+    """Everything that a reader of the answer could see: headers, text, a PDF's text, what a ZIP holds."""
+    heads = "\n".join(f"{name}: {value}" for name, value in response.headers)
+    return f"{heads}\n{_readable(response.mimetype or '', response.data) if response.data else ''}"
+
+
+def _readable(kind: str, data: bytes) -> str:
+    if kind == "application/zip":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = [(name, archive.read(name)) for name in archive.namelist()]
+        return "\n".join(name + _readable("application/pdf" if name.endswith(".pdf") else "", b) for name, b in parts)
+    if kind == "application/pdf":
+        return "\n".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
+    return data.decode("utf-8", "replace")
+
+
+def assert_nothing_of(theirs: Side, attempt: Attempt, response: TestResponse) -> None:
+    """No mark and no id of the other organization, beyond what the request itself said."""
+    shown = text_of(response)
+    for said in (*attempt.values.values(), *(UUIDS.findall(attempt.path) if attempt.foreign else ())):
+        shown = shown.replace(said, "")
+    secrets = {theirs.mark, f"{theirs.slug}.example", *(each for ids in theirs.ids.values() for each in ids)}
+    assert not [each for each in secrets if each in shown], str(attempt)
+
+
+def assert_refused(attempt: Attempt, response: TestResponse) -> None:
+    """As if there were nothing there; who is not signed in is sent to sign in."""
+    status = response.status_code
+    if attempt.policy == "signature":
+        assert status == 400, f"{attempt}: {status}"
+    elif status == 303:
+        assert response.location.startswith("/sign-in"), f"{attempt}: to {response.location}"
+        assert "Cookie" not in attempt.caller.headers, str(attempt)
+    else:
+        assert status in REFUSED, f"{attempt}: {status}"
+
+
+def sampled(every: Iterable[Attempt]) -> list[Attempt]:
+    return list(every)[::EVERY]
+
+
+def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """How much was tried belongs into the log of every run."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n  {text}\n")
+
+
+def test_reading_shows_nothing_of_others_and_changes_nothing(world: World, capsys) -> None:
+    tried = sampled(attempts(world, ("GET", "HEAD", "OPTIONS")))
+    before, written, seen = world.state(), world.written(), Counter()
+    for attempt in tried:
+        response = world.send(attempt)
+        seen[response.status_code] += 1
+        assert response.status_code < 500, f"{attempt}: {response.status_code}"
+        if attempt.method != "OPTIONS" and not attempt.allowed:
+            assert_refused(attempt, response)
+        if not attempt.caller.sees_all:
+            assert_nothing_of(world.theirs, attempt, response)
+        if attempt.mixed or (attempt.foreign and not attempt.caller.sees_all):
+            assert attempt.method == "OPTIONS" or response.status_code in {303, *REFUSED}, f"{attempt}: {response}"
+        if world.written() != written:
+            assert world.state() == before, f"{attempt} changed the database"
+            written = world.written()
+    assert seen[200] > len(tried) // 50, seen
+    say(capsys, f"reading: {len(tried)} combinations, {dict(sorted(seen.items()))}")
+
+
+def test_nobody_writes_without_the_permission_or_into_the_other_organization(world: World, capsys) -> None:
+    tried = [each for each in attempts(world, ("POST", "PUT", "PATCH", "DELETE"))
+             if not (each.allowed and each.caller.sees_all)][:: min(EVERY, 23)]  # fmt: skip
+    seen = Counter()
+    for attempt in tried:
+        before = world.state(of=world.theirs if attempt.allowed and not attempt.foreign else None)
+        response = world.send(attempt)
+        seen[response.status_code] += 1
+        assert response.status_code < 500, f"{attempt}: {response.status_code}"
+        assert_nothing_of(world.theirs, attempt, response)
+        if not attempt.allowed:
+            assert_refused(attempt, response)
+        elif attempt.foreign:
+            assert response.status_code in REFUSED, f"{attempt}: {response.status_code}"
+        after = world.state(of=world.theirs if attempt.allowed and not attempt.foreign else None)
+        assert after == before, f"{attempt} changed the database"
+    assert seen[404] > 0
+    say(capsys, f"writing: {len(tried)} combinations, {dict(sorted(seen.items()))}")
+
+
+def test_row_level_security_holds_when_every_query_forgets_the_organization(world: World, capsys) -> None:
+    """Each condition on the organization is taken out of each statement, before the database sees it."""
+    condition = re.compile(r"[\w.]*\borganization_id = (%\(\w+\)s(?:::\w+)?)")
+    forgotten = Counter()
+
+    def forget(_connection, cursor, statement, parameters, _context, _many):
+        role = cursor.connection.cursor().execute("SELECT current_user").fetchone()
+        if role == (TENANT_ROLE,) and statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            statement, times = condition.subn(r"(\1 IS NOT NULL)", statement)
+            forgotten["conditions"] += times
+        return statement, parameters
+
+    customers = [each for each in world.callers if not each.sees_all and each.name != "nobody"]
+    world.callers[:] = customers
+    tried = sampled(attempts(world, ("GET",)))
+    with world.app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", forget, retval=True)
+    try:
+        for attempt in tried:
+            assert_nothing_of(world.theirs, attempt, world.send(attempt))
+    finally:
+        event.remove(engine, "before_cursor_execute", forget)
+    assert forgotten["conditions"] > len(tried) // 10
+    say(capsys, f"without conditions: {len(tried)} combinations, {forgotten['conditions']} conditions forgotten")
