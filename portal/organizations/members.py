@@ -43,8 +43,8 @@ def members_of(organization_id: int) -> list[Member]:
 
 def change_role(organization_id: int, user_public_id: UUID, role: str) -> int:
     """Give a member another role; return the user's id. Raises InvalidInput for the last owner, NotFound for others."""
-    require_role(role)
     membership = _lock_member(organization_id, user_public_id)
+    require_role(role)
     if membership.role == role:
         return membership.user_id
     _require_another_owner(membership)

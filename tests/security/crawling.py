@@ -27,6 +27,10 @@ TRACES = {"sessions", "api_keys", "ingest_requests"}
 NOT_CRAWLED = {"session.sign_out"}
 TABLE_OF = (
     ("api-keys", "api_keys"),
+    ("invitations", "invitations"),
+    ("members", "users"),
+    ("sessions", "sessions"),
+    ("item-templates", "item_templates"),
     ("organizations", "organizations"),
     ("credit-notes", "credit_notes"),
     ("invoices", "invoices"),
@@ -48,6 +52,8 @@ TABLE_OF_ARGUMENT = {
 }
 TEXTS = {"kind": "meters", "step": "edit", "event_id": "evt_1", "filename": "app.css", "table": "prices"}
 NUMBERS = {"year": MONTH.first_day.year}
+# Everybody's, or the staff's.
+SHARED = ("meters", "plans", "bill_runs", "item_templates")
 UUIDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 
 
@@ -136,7 +142,7 @@ def make_world(app: Flask, owner: psycopg.Connection, *, marks: tuple[str, str] 
     """Both organizations, and everybody signed in."""
     mine, theirs = build(app, owner, marks=marks)
     with acting(app):
-        shared = {table: str(sql(f"SELECT public_id FROM {table}")[0][0]) for table in ("meters", "plans", "bill_runs")}
+        shared = {table: str(sql(f"SELECT public_id FROM {table}")[0][0]) for table in SHARED}
     return World(app, owner, mine, theirs, list(_callers(app, mine)), shared)
 
 

@@ -27,6 +27,7 @@ from portal.organizations.api_keys import create_key
 from portal.organizations.models import Organization
 from portal.organizations.people import add_member, create_user
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES
+from portal.organizations.sessions import sign_in
 from portal.usage.batches import store_documents
 from portal.usage.folding import fold_by_clock
 from portal.usage.request_log import line_of, log_refused
@@ -88,6 +89,10 @@ def build(app: Flask, owner: psycopg.Connection, *, marks: tuple[str, str] = (MI
             create_coupon("HALF", name="Half", percent=Decimal(50))
             for role in STAFF_ROLES:
                 create_user(email=f"{role}@example.com", name=role, password=PASSWORD, staff_role=role)
+        sql(
+            "INSERT INTO item_templates (public_id, name, kind, description, currency, quantity, unit_amount)"
+            " VALUES (gen_random_uuid(), 'Onboarding', 'charge', 'Onboarding', 'USD', 1, 100)"
+        )
         made = [_organization(slug, mark, meter, plan) for slug, mark in zip(("mine", "theirs"), marks, strict=True)]
         fold_by_clock()
     for (organization, _), mark in zip(made, marks, strict=True):
@@ -112,11 +117,9 @@ def _organization(slug: str, mark: str, meter: Meter, plan: Plan) -> tuple[Organ
     keys = {}
     with transaction():
         for role in CUSTOMER_ROLES:
-            add_member(
-                create_user(email=f"{role}@{slug}.example", name=f"{role} {mark}", password=PASSWORD),
-                organization,
-                role,
-            )
+            email = f"{role}@{slug}.example"
+            add_member(create_user(email=email, name=f"{role} {mark}", password=PASSWORD), organization, role)
+            sign_in(email, PASSWORD, now=datetime.now(UTC), days=1, address=None, user_agent=mark)
         for scopes in (("read",), ("ingest",)):
             keys[scopes[0]] = create_key(name=mark, organization_id=organization.id, scopes=scopes, live=False)
         change_subscription(subscription.id, quantity=2, at=later.start, now=later.start, open_from=None)
@@ -162,6 +165,13 @@ def _insert_what_machines_write(organization_id: int, mark: str) -> None:
     sql(
         "INSERT INTO mails (public_id, organization_id, kind, dedupe_key, subject, body_text, body_html)"
         " VALUES (gen_random_uuid(), :organization, 'issued', :mark, :mark, :mark, :mark)",
+        organization=organization_id,
+        mark=mark,
+    )
+    sql(
+        "INSERT INTO invitations (public_id, organization_id, email, role, invited_by_id, created_at, expires_at)"
+        " SELECT gen_random_uuid(), :organization, :mark || '@example.com', 'viewer', min(user_id), now(), now()"
+        " FROM memberships WHERE organization_id = :organization",
         organization=organization_id,
         mark=mark,
     )
@@ -223,6 +233,8 @@ def _ids(app: Flask, organization_id: int) -> dict[str, list[str]]:
             "SELECT public_id FROM price_versions WHERE price_id IN"
             " (SELECT id FROM prices WHERE organization_id = :id)", id=organization_id,
         ))  # fmt: skip
+        of_members = "SELECT public_id FROM users WHERE id IN (SELECT user_id FROM memberships WHERE {} = :id)"
+        found["users"] = _texts(sql(of_members.format("organization_id"), id=organization_id))
         found["organizations"] = _texts(sql("SELECT public_id FROM organizations WHERE id = :id", id=organization_id))
     return found
 
