@@ -29,8 +29,8 @@ def exactly(function: Callable[P, T]) -> Callable[P, T]:
 
 def plain(value: Decimal) -> str:
     """Write a decimal without exponent and without trailing zeros: one value, one spelling."""
-    with localcontext(EXACT):
-        text = format(value, "f")
+    # Without a precision "f" writes every digit, whatever the context, so none is entered here.
+    text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
