@@ -16,7 +16,6 @@ from uuid import UUID
 import psycopg
 from flask import g
 from flask_sqlalchemy import SQLAlchemy
-from psycopg.pq import ExecStatus
 from sqlalchemy import BigInteger, DateTime, Engine, Identity, MetaData, Numeric, Text, Uuid, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, registry
@@ -111,14 +110,12 @@ def _end_reading() -> None:
         session.commit()
 
 
-# One round trip. Moments come back in the session's zone, and calendar periods are counted in UTC.
-_BEGIN = """
-    BEGIN;
-    SELECT set_config('role', '{role}', true), set_config('app.organization_id', '{organization_id}', true),
-           set_config('statement_timeout', '{timeout}', true), set_config('lock_timeout', '5000', true),
+# Moments come back in the session's zone, and calendar periods are counted in UTC.
+_TAKE_ROLE = """
+    SELECT set_config('role', %s, true), set_config('app.organization_id', %s, true),
+           set_config('statement_timeout', %s, true), set_config('lock_timeout', '5000', true),
            set_config('idle_in_transaction_session_timeout', '60000', true), set_config('TimeZone', 'UTC', true)
 """
-_ROLES = frozenset({TENANT_ROLE, STAFF_ROLE, SYSTEM_ROLE})
 
 
 @event.listens_for(Session, "after_begin")
@@ -126,14 +123,10 @@ def _take_role(session: Session, _transaction: Any, connection: Any) -> None:
     scope: Scope | None = g.get("scope")
     if scope is None:
         raise RuntimeError("No scope: say as whom this transaction acts (infra.db.act_as).")
-    assert scope.role in _ROLES, scope.role
-    organization_id = "" if scope.organization_id is None else str(int(scope.organization_id))
-    begin = _BEGIN.format(role=scope.role, organization_id=organization_id, timeout=int(scope.statement_timeout_ms))
-    # Every transaction begins so. The driver begins none itself where one has begun.
-    driver: psycopg.Connection = connection.connection.driver_connection
-    result = driver.pgconn.exec_(begin.encode())
-    if result.status != ExecStatus.TUPLES_OK:
-        raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
+    organization_id = "" if scope.organization_id is None else str(scope.organization_id)
+    # Every transaction begins so: the driver alone takes a third of the time.
+    with connection.connection.cursor() as cursor:
+        cursor.execute(_TAKE_ROLE, (scope.role, organization_id, str(scope.statement_timeout_ms)))
 
 
 @contextmanager
