@@ -11,6 +11,7 @@ from portal.admin import (
     agreement_changes,
     catalog,
     catalog_changes,
+    collection,
     costs,
     credit_notes,
     documents,
@@ -20,6 +21,7 @@ from portal.admin import (
     items,
     mails,
     organizations,
+    refunds,
     runs,
     stripe_events,
     sync,
@@ -36,5 +38,5 @@ def blueprints() -> tuple[Blueprint, ...]:
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
-        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp),
+        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, collection.bp, refunds.bp),
     )

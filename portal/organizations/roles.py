@@ -9,6 +9,7 @@ class Permission(StrEnum):
     VIEW_USAGE = "view usage"
     VIEW_INVOICES = "view invoices"
     MANAGE_BUDGETS = "manage budgets"
+    MANAGE_PAYMENT = "manage payment methods"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -20,9 +21,12 @@ class Permission(StrEnum):
     REPAIR_SYNC = "repair the Stripe sync"
 
 
+_PAYING = frozenset(
+    {Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS, Permission.MANAGE_PAYMENT}
+)
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
-    "billing": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.MANAGE_BUDGETS}),
+    "owner": _PAYING,
+    "billing": _PAYING,
     "developer": frozenset({Permission.VIEW_USAGE}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }

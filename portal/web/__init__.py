@@ -16,6 +16,7 @@ from portal.web.forecast import bp as forecast
 from portal.web.invoices import bp as invoices
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.overview import bp as overview
+from portal.web.payment import bp as payment
 from portal.web.plans import bp as plans
 from portal.web.session import bp as session
 from portal.web.totals import bp as totals
@@ -27,5 +28,5 @@ def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(session, overview, usage, usage_events, costs, forecast, budgets, plans, mail_settings),
-        *(drafts, draft_changes, invoices, documents, credit_notes, totals),
+        *(drafts, draft_changes, invoices, payment, documents, credit_notes, totals),
     )
