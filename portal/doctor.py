@@ -137,6 +137,17 @@ _by_query(
 )
 _by_query(
     "I2",
+    "no invoice has given back more than was paid: refunds, and credit notes that refunded",
+    """
+    SELECT i.number FROM invoices AS i
+    LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM refunds WHERE state IN ('pending', 'succeeded') GROUP BY 1)
+           AS r ON r.invoice_id = i.id
+    LEFT JOIN (SELECT invoice_id, sum(to_refund) AS amount FROM credit_notes GROUP BY 1) AS n ON n.invoice_id = i.id
+    WHERE coalesce(r.amount, 0) + coalesce(n.amount, 0) > i.amount_paid
+    """,
+)
+_by_query(
+    "I2",
     "no credit grant is used beyond what was granted, and no voided or open invoice holds any",
     """
     SELECT 'grant ' || g.public_id FROM credit_grants AS g

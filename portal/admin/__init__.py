@@ -13,6 +13,7 @@ from portal.admin import (
     billing_details,
     catalog,
     catalog_changes,
+    collection,
     costs,
     credit_notes,
     documents,
@@ -24,6 +25,7 @@ from portal.admin import (
     items,
     mails,
     organizations,
+    refunds,
     runs,
     stripe_events,
     sync,
@@ -41,5 +43,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
-        *(billing_details.bp, item_templates.bp, item_uploads.bp),
+        *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
     )

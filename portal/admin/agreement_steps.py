@@ -100,6 +100,7 @@ def agreement_fingerprint(organization: Organization) -> str:
     """What changes whenever the agreement does."""
     return content_hash(
         {
+            "collection": organization.collection_method,
             "taxes": [
                 organization.tax_treatment,
                 organization.tax_rounding,

@@ -67,7 +67,8 @@ PAYMENT_STEPS = {
     PaymentState.UNCOLLECTIBLE: {PaymentState.PAID},
     PaymentState.PAID: {PaymentState.REFUNDED, PaymentState.DISPUTED},
     PaymentState.DISPUTED: {PaymentState.PAID, PaymentState.REFUNDED},
-    PaymentState.REFUNDED: set[PaymentState](),
+    # A refund can still fail at the bank.
+    PaymentState.REFUNDED: {PaymentState.PAID},
 }
 _STEPS_OF: dict[type[StrEnum], Mapping[Any, Set[Any]]] = {
     InvoiceState: INVOICE_STEPS,

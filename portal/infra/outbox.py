@@ -219,6 +219,25 @@ def run(outbox_id: int) -> None:
         _close(lease, "finished_at = clock_timestamp(), last_error = NULL", {})
 
 
+def run_now(kind: str, dedupe_key: str) -> int | None:
+    """Do one piece of open work here and now, also if it was put back for later; nothing while somebody is at it.
+
+    Returns the id of its row; None if there is none.
+    """
+    act_as(SYSTEM)
+    with transaction() as session:
+        outbox_id: int | None = session.scalar(
+            text(
+                "UPDATE outbox SET run_after = least(run_after, clock_timestamp())"
+                " WHERE kind = :kind AND dedupe_key = :key AND finished_at IS NULL AND dead_at IS NULL RETURNING id"
+            ),
+            {"kind": kind, "key": dedupe_key},
+        )
+    if outbox_id is not None:
+        run(outbox_id)
+    return outbox_id
+
+
 def drain(limit: int = 10_000) -> int:
     """Do all due work here and now, without workers: for commands and tests. Returns how many rows were run."""
     for count in range(limit):

@@ -82,11 +82,12 @@ def _begin() -> None:
 
 def _add_headers(response: Response) -> Response:
     settings = current_app.config["SETTINGS"]
+    targets = " ".join(("'self'", *g.get("form_targets", ())))
     script = settings.htmx_url if settings.htmx_url.startswith("http") else ""
     response.headers.setdefault(
         "Content-Security-Policy",
         f"default-src 'none'; script-src 'self' {script}; style-src 'self'; img-src 'self'; font-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        f"connect-src 'self'; form-action {targets}; base-uri 'none'; frame-ancestors 'none'",
     )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     # Not no-referrer: Flask-WTF compares the referrer of forms over HTTPS.

@@ -11,6 +11,7 @@ class Permission(StrEnum):
     MANAGE_BUDGETS = "manage budgets"
     MANAGE_MEMBERS = "manage members"
     MANAGE_KEYS = "manage API keys"
+    MANAGE_PAYMENT = "manage payment methods"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -29,6 +30,7 @@ _BILLING = frozenset(
         Permission.VIEW_INVOICES,
         Permission.MANAGE_BUDGETS,
         Permission.EDIT_BILLING_DETAILS,
+        Permission.MANAGE_PAYMENT,
     }
 )
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import current_app
 from rq.timeouts import BaseTimeoutException
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5, 20
 SIGNATURE_TOLERANCE_SECONDS = 300
+STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com")
 LINES_PER_PAGE = OBJECTS_PER_PAGE = 100
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,10 @@ def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idemp
         "delete": client.v1.invoices.delete,
         "credit_note": client.v1.credit_notes.create,
         "write_off": client.v1.invoices.mark_uncollectible,
+        "refund": client.v1.refunds.create,
+        "open_setup_page": client.v1.checkout.sessions.create,
+        "open_customer_portal": client.v1.billing_portal.sessions.create,
+        "default_method": client.v1.customers.update,
     }
     call: Any = calls[step]
     options = None if step == "delete" else {"idempotency_key": idempotency_key}
@@ -95,21 +101,52 @@ def read_invoice(stripe_id: str) -> dict[str, Any]:
 def read_lines(stripe_id: str) -> list[dict[str, Any]]:
     """All lines of an invoice, by pages of 100."""
     client = client_of_app()
-    return _all_pages(lambda page: client.v1.invoices.line_items.list(stripe_id, page))
+    return all_pages(lambda page: client.v1.invoices.line_items.list(stripe_id, page))
+
+
+def read_customer(stripe_id: str) -> dict[str, Any]:
+    """A customer with its default payment method in full; of a deleted one only the id is left."""
+    wanted: Any = {"expand": ["invoice_settings.default_payment_method"]}
+    return _answer(lambda: client_of_app().v1.customers.retrieve(stripe_id, wanted))
+
+
+def read_setup(stripe_id: str) -> dict[str, Any]:
+    """A session in which a payment method was set up, with that method in full."""
+    wanted: Any = {"expand": ["setup_intent.payment_method"]}
+    return _answer(lambda: client_of_app().v1.checkout.sessions.retrieve(stripe_id, wanted))
+
+
+def page_origins() -> tuple[str, ...]:
+    """Where Stripe's pages for customers are; the sandbox has its own."""
+    sandbox = current_app.config["SETTINGS"].stripe_api_base
+    return (_origin(sandbox),) if sandbox else STRIPE_PAGES
+
+
+def is_its_page(address: object) -> bool:
+    """Whether an address leads to a page of Stripe's, and nowhere else."""
+    try:
+        return isinstance(address, str) and _origin(address) in page_origins()
+    except ValueError:
+        return False
+
+
+def _origin(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def customers_made(since: datetime, until: datetime) -> list[dict[str, Any]]:
     """All customers that were created at Stripe between two moments, but for deleted ones."""
     client = client_of_app()
     window: Any = {"created": _window(since, until)}
-    return _all_pages(lambda page: client.v1.customers.list(window | page))
+    return all_pages(lambda page: client.v1.customers.list(window | page))
 
 
 def invoices_made(customer: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """All invoices of a customer that were created at Stripe between two moments, in whatever state."""
     client = client_of_app()
     window: Any = {"customer": customer, "created": _window(since, until)}
-    return _all_pages(lambda page: client.v1.invoices.list(window | page))
+    return all_pages(lambda page: client.v1.invoices.list(window | page))
 
 
 def read_event(payload: bytes, header: str | None, secrets: Sequence[str], *, now: datetime) -> dict[str, Any]:
@@ -182,7 +219,8 @@ def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
     )
 
 
-def _all_pages(read_page: Callable[[Any], Any]) -> list[dict[str, Any]]:
+def all_pages(read_page: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """All objects of a list at Stripe, by pages of 100. Raises OutcomeUnknown, Busy, NotSent or Refused."""
     rows: list[dict[str, Any]] = []
     more: dict[str, Any] = {"limit": OBJECTS_PER_PAGE}
     while True:
@@ -243,7 +281,7 @@ def credit_notes_on(stripe_invoice: str) -> list[dict[str, Any]]:
     """All credit notes on an invoice, as Stripe has them now. Raises OutcomeUnknown, Busy, NotSent or Refused."""
     wanted: Any = {"invoice": stripe_invoice}
     client = client_of_app()
-    return _all_pages(lambda page: client.v1.credit_notes.list(wanted | page))
+    return all_pages(lambda page: client.v1.credit_notes.list(wanted | page))
 
 
 def page_of_invoices(since: datetime, until: datetime, after: str | None) -> tuple[list[dict[str, Any]], bool]:

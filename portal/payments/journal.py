@@ -25,7 +25,7 @@ ANSWERED = ("ok", "adopted")
 BUSY_SECONDS = {"first": 2, "most": 60}
 UNKNOWN_SECONDS = {"first": 5, "most": 600}
 READ_SECONDS = {"first": 4, "most": 60}
-_KEPT = ("id", "total", "currency", "status", "hosted_invoice_url", "livemode", "amount_due", "customer")
+_KEPT = ("id", "total", "currency", "status", "hosted_invoice_url", "livemode", "amount_due", "customer", "url")
 
 
 class Gone(GiveUp):
@@ -118,6 +118,12 @@ def outcome_of(lease: Lease, step: str, *, subject: UUID, look_up: adopting.Look
     with lease.transaction():
         db.session.get_one(StripeCall, call.id).outcome = "absent"
     return None
+
+
+def answer_to(subject: UUID, step: str) -> dict[str, Any] | None:
+    """The answer to a call, in the current transaction; None while there is none."""
+    call = _latest(subject, step)
+    return call.answer if call is not None and call.outcome in ANSWERED else None
 
 
 def read_now(reading: Callable[[], Any]) -> Any:

@@ -3,7 +3,10 @@
 So order does not matter, duplicates do nothing, and an old event cannot bring back an old state.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +17,12 @@ from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease
 from portal.invoicing.models import Invoice
-from portal.payments import gateway, journal
+from portal.payments import gateway, journal, methods, reversing
 from portal.payments.models import StripeEvent
 from portal.payments.settling import take_over
 
 APPLY = "apply_stripe_event"
+NOT_OURS = "not about an invoice of ours"
 
 
 def store_event(event: dict[str, Any]) -> bool:
@@ -44,20 +48,17 @@ def store_event(event: dict[str, Any]) -> bool:
 
 @outbox.handles(APPLY)
 def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
-    """Look again at the invoice that an event names. Idempotent; events of foreign objects are ignored."""
+    """Look again at the invoice or customer that an event names. Idempotent; events of foreign objects are ignored."""
     with lease.transaction():
         event = db.session.get_one(StripeEvent, stripe_event_id)
         if event.state != "stored":
             return
-        invoice_id = _invoice_of(event) if event.type.startswith("invoice.") else None
-        stripe_id, event_type = event.object_id, event.type
-        if event.livemode != gateway.is_live():
-            invoice_id = None
-        if invoice_id is None or stripe_id is None:
-            event.state, event.note = "ignored", "not about an invoice of ours"
+        look = _what_to_look_at(event) if event.livemode == gateway.is_live() else None
+        if look is None:
+            event.state, event.note = "ignored", NOT_OURS
             return
     try:
-        theirs = journal.read_now(lambda: gateway.read_invoice(stripe_id))
+        apply = look(lease)
     except GiveUp as reason:
         with lease.transaction():
             event = db.session.get_one(StripeEvent, stripe_event_id)
@@ -68,9 +69,34 @@ def apply_event(lease: Lease, *, stripe_event_id: int) -> None:
         raise
     with lease.transaction():
         now = clock.now()
-        take_over(invoice_id, theirs, now=now, event_type=event_type)
+        if apply is None:
+            event = db.session.get_one(StripeEvent, stripe_event_id)
+            event.state, event.note = "ignored", NOT_OURS
+            return
+        apply(now)
         event = db.session.get_one(StripeEvent, stripe_event_id)
         event.state, event.applied_at = "applied", now
+
+
+def _what_to_look_at(event: StripeEvent) -> Callable[[Lease], methods.TakeOver | None] | None:
+    """The reading at Stripe that an event asks for, which returns what is to be applied; None if it is not ours."""
+    if event.type in methods.EVENTS:
+        return methods.looking_again(event.type, _object_in(event.payload))
+    if event.type in reversing.EVENTS:
+        return reversing.looking_again(_object_in(event.payload))
+    invoice_id = _invoice_of(event) if event.type.startswith("invoice.") else None
+    if invoice_id is None or event.object_id is None:
+        return None
+    return partial(_look_at_invoice, invoice_id, event.object_id, event.type)
+
+
+def _look_at_invoice(invoice_id: int, stripe_id: str, event_type: str, _: Lease) -> methods.TakeOver:
+    theirs = journal.read_now(lambda: gateway.read_invoice(stripe_id))
+
+    def apply(now: datetime) -> None:
+        take_over(invoice_id, theirs, now=now, event_type=event_type)
+
+    return apply
 
 
 def _object_in(event: dict[str, Any]) -> dict[str, Any]:

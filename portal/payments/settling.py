@@ -13,6 +13,7 @@ from portal.payments.stripe_units import is_same, stripe_text
 
 # How far along an invoice is at Stripe: an older reading never takes back a later one.
 _RANK = {"draft": 0, "open": 1, "uncollectible": 2, "paid": 3, "void": 3}
+_AFTER_PAYMENT = (PaymentState.REFUNDED, PaymentState.DISPUTED)
 ACTION_REQUIRED_EVENT = "invoice.payment_action_required"
 
 
@@ -34,6 +35,9 @@ def take_over(invoice_id: int, theirs: dict[str, Any], *, now: datetime, event_t
         _flag(invoice, difference)
     elif theirs["status"] == "void" and invoice.state != InvoiceState.VOID:
         _flag(invoice, "The invoice was voided at Stripe, not here.")
+    elif invoice.payment_state in _AFTER_PAYMENT:
+        # Stripe goes on calling it paid; only what is read of its refunds and disputes moves it.
+        pass
     elif target is not None and may_move(PaymentState(invoice.payment_state), target):
         invoice.payment_state = target
         invoice.payment_message = _message_of(target)

@@ -40,6 +40,15 @@ def to_stripe(amount: int, currency: str) -> int:
     return sent
 
 
+def from_stripe(theirs: int, currency: str) -> int:
+    """An amount of Stripe's in our minor units. Raises InvalidInput for one that they cannot say."""
+    scaled, divisor = _scaled(1, currency)
+    ours, rest = divmod(theirs * divisor, scaled)
+    if rest:
+        raise InvalidInput(f"Stripe says {stripe_text(theirs, currency)}, which is no whole amount of {currency}.")
+    return ours
+
+
 def is_same(ours: int, theirs: object, currency: str) -> bool:
     """Whether an amount that Stripe shows is our amount, exactly."""
     scaled, divisor = _scaled(ours, currency)

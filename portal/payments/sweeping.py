@@ -1,4 +1,4 @@
-"""Looking again at open invoices, for the webhooks that never came."""
+"""Looking again at invoices that can still be paid, for the webhooks that never came."""
 
 from datetime import datetime, timedelta
 
@@ -13,11 +13,15 @@ from portal.payments import gateway, journal
 from portal.payments.settling import take_over
 
 LOOK_AGAIN = "look_again_at_stripe"
-_WAITING = (PaymentState.OPEN, PaymentState.PROCESSING, PaymentState.ACTION_REQUIRED, PaymentState.FAILED)
+# A payment of what was written off can still arrive.
+_WAITING = (
+    *(PaymentState.OPEN, PaymentState.PROCESSING, PaymentState.ACTION_REQUIRED, PaymentState.FAILED),
+    PaymentState.UNCOLLECTIBLE,
+)
 
 
 def sweep_open_invoices(*, now: datetime, every: timedelta, limit: int = 500) -> int:
-    """Have open invoices re-read at Stripe, spread evenly over the interval; returns how many."""
+    """Have open and written-off invoices re-read at Stripe, spread evenly over the interval; returns how many."""
     with transaction() as session:
         ids = session.execute(
             select(Invoice.id, Invoice.organization_id)

@@ -12,7 +12,6 @@ from uuid import UUID
 from portal.core.errors import InvalidInput
 from portal.core.lifecycle import InvoiceState, SyncState
 from portal.infra import clock, outbox
-from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.invoicing.announcing import announce_issued
 from portal.invoicing.models import Invoice
@@ -22,6 +21,7 @@ from portal.invoicing.trail import record_change
 from portal.organizations.models import Organization
 from portal.payments import drift, finding, journal
 from portal.payments.breaker import Parked
+from portal.payments.customers import create_customer
 from portal.payments.filling import LINES_PER_CALL as LINES_PER_CALL
 from portal.payments.filling import Mismatch, Wanted, fill
 from portal.payments.lines import stripe_lines as stripe_lines
@@ -71,7 +71,7 @@ def sync_invoice(lease: Lease, *, invoice_id: int) -> None:
 
 def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
     wanted = plan.wanted
-    customer = plan.customer or _create_customer(lease, plan)
+    customer = plan.customer or create_customer(lease, wanted.organization_id, plan.organization_public_id)
     created = journal.perform(
         lease,
         "create",
@@ -152,33 +152,6 @@ def _header(invoice: Invoice, organization: Organization) -> dict[str, Any]:
     if organization.collection_method == "send_invoice":
         header["days_until_due"] = max((invoice.due_date - invoice.invoiced_at.date()).days, 0)
     return header
-
-
-def _create_customer(lease: Lease, plan: Plan) -> str:
-    organization_id = plan.wanted.organization_id
-
-    def parameters() -> dict[str, Any]:
-        organization = db.session.get_one(Organization, organization_id)
-        return {
-            "name": organization.legal_name or organization.name,
-            **({"email": organization.billing_email} if organization.billing_email else {}),
-            "metadata": {"organization_id": str(organization.public_id)},
-        }
-
-    answer = journal.perform(
-        lease,
-        "customer",
-        subject=plan.organization_public_id,
-        organization_id=organization_id,
-        invoice_id=None,
-        parameters=parameters,
-        look_up=finding.customer,
-    )
-    customer: str = answer["id"]
-    with lease.transaction():
-        organization = db.session.get_one(Organization, organization_id, with_for_update=True)
-        organization.stripe_customer_id = organization.stripe_customer_id or customer
-        return organization.stripe_customer_id
 
 
 def _save_id(lease: Lease, invoice_id: int, stripe_id: str) -> None:

@@ -1,6 +1,9 @@
-"""How a customer's card behaves, and Stripe's test payment methods that stand for it."""
+"""How a customer's card behaves, and Stripe's test cards and payment methods that stand for it."""
+
+from dataclasses import dataclass
 
 from .errors import no_such
+from .store import Store
 
 CARDS = ("succeeds", "declines", "requires_action", "none")
 
@@ -16,11 +19,33 @@ _PAYMENT_METHODS = {
 }
 
 
-def card_of_payment_method(method: str) -> str:
-    """The behaviour that a test payment method stands for.
+@dataclass(frozen=True)
+class TestCard:
+    """A number that one types on the sandbox's pages, as on Stripe's in test mode."""
 
-    :raise StripeError: not one of the test payment methods
+    brand: str
+    behaviour: str
+    words: str
+    refused_at_once: bool = False
+
+
+CARD_NUMBERS = {
+    "4242424242424242": TestCard("visa", "succeeds", "every payment succeeds"),
+    "5555555555554444": TestCard("mastercard", "succeeds", "every payment succeeds"),
+    "4000000000000341": TestCard("visa", "declines", "it is kept, but every payment is declined"),
+    "4000002760003184": TestCard("visa", "requires_action", "it is kept, but every payment must be confirmed"),
+    "4000000000000002": TestCard("visa", "declines", "it is declined at once", refused_at_once=True),
+}
+_BEHAVIOUR_OF_LAST4 = {number[-4:]: card.behaviour for number, card in CARD_NUMBERS.items()}
+
+
+def card_of_payment_method(store: Store, method: str) -> str:
+    """The behaviour that a payment method stands for: one of Stripe's test ones, or one that was set up here.
+
+    :raise StripeError: neither
     """
+    if method in store.payment_methods:
+        return _BEHAVIOUR_OF_LAST4[store.payment_methods[method]["card"]["last4"]]
     if method not in _PAYMENT_METHODS:
         raise no_such("PaymentMethod", method, param="payment_method")
     return _PAYMENT_METHODS[method]

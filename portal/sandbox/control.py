@@ -14,7 +14,6 @@ POST    rate_limit          {per_endpoint?, total?}
 POST    reset               {}
 """
 
-import ipaddress
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -24,6 +23,7 @@ from .api import Api
 from .errors import StripeError
 from .events import caused_by, emit
 from .limits import PER_ENDPOINT, TOTAL
+from .nearby import is_from_here
 from .webhooks import MODES
 
 
@@ -34,7 +34,7 @@ def make_blueprint(api: Api) -> Blueprint:
 
     @control.before_request
     def only_from_here() -> tuple[Response, int] | None:
-        if not ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback:  # nosec B104
+        if not is_from_here():
             return jsonify(error="the control endpoints answer this machine only"), 403
         caused_by(None, None)
         return None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import settling
+from . import refunds, settling
 from .customers import balance_of, set_balance
 from .errors import StripeError, no_such, not_editable
 from .events import emit
@@ -65,6 +65,7 @@ def create(store: Store, params: dict[str, Any]) -> Json:
     else:
         invoice["post_payment_credit_notes_amount"] += amount
         _give_back(store, invoice, params.get("credit_amount", 0))
+        _refund(store, invoice, note, params.get("refund_amount", 0))
     emit(store, "invoice.updated", render(store, invoice))
     return note
 
@@ -195,3 +196,10 @@ def _give_back(store: Store, invoice: Json, amount: int) -> None:
     customer = store.customers[invoice["customer"]]
     if amount and not customer.get("deleted"):
         set_balance(store, customer, invoice["currency"], balance_of(customer, invoice["currency"]) - amount)
+
+
+def _refund(store: Store, invoice: Json, note: Json, amount: int) -> None:
+    """Refund the payment behind the invoice; what was paid out of band goes back in the same way."""
+    if amount and invoice["id"] in store.payments:
+        made = refunds.of_invoice(store, invoice["id"], amount)
+        note["refunds"] = [{"amount_refunded": amount, "refund": made["id"], "type": "refund"}]

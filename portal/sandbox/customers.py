@@ -37,6 +37,7 @@ _FIELDS: Shape = {
 CREATE_SHAPE: Shape = {**_FIELDS, "payment_method": text, **not_imitated("tax_id_data", "test_clock")}
 UPDATE_SHAPE: Shape = {**_FIELDS, **not_imitated("default_source")}
 LIST_SHAPE: Shape = {**PAGE, **NO_EXPAND, "created": moments, "email": text, **not_imitated("test_clock")}
+_DEFAULT_METHOD = "invoice_settings.default_payment_method"
 
 
 def new_customer(store: Store, id: str) -> Json:
@@ -78,7 +79,7 @@ def new_customer(store: Store, id: str) -> Json:
 def create(store: Store, params: dict[str, Any]) -> Json:
     """Create a customer."""
     customer = new_customer(store, new_id("cus"))
-    card = _card_named_in(params)
+    card = _card_named_in(store, params)
     _apply(customer, params)
     store.customers[customer["id"]] = customer
     store.cards[customer["id"]] = card or "none"
@@ -87,16 +88,23 @@ def create(store: Store, params: dict[str, Any]) -> Json:
 
 
 def retrieve(store: Store, params: dict[str, Any], id: str) -> Json:
-    """One customer; of a deleted one only the id is left."""
+    """One customer, with the default payment method in full when asked for; of a deleted one only the id is left."""
     if id not in store.customers:
         raise no_such("customer", id)
-    return store.customers[id]
+    customer = store.customers[id]
+    if unknown := [name for name in params.get("expand") or [] if name != _DEFAULT_METHOD]:
+        raise StripeError(f"This property cannot be expanded ({unknown[0]}).", param="expand")
+    if not params.get("expand") or customer.get("deleted"):
+        return customer
+    settings = customer["invoice_settings"]
+    method = store.payment_methods.get(settings["default_payment_method"])
+    return {**customer, "invoice_settings": {**settings, "default_payment_method": method}}
 
 
 def update(store: Store, params: dict[str, Any], id: str) -> Json:
     """Change a customer."""
     customer = living(store, id)
-    card = _card_named_in(params)
+    card = _card_named_in(store, params)
     _apply(customer, params)
     if card:
         store.cards[id] = card
@@ -173,10 +181,10 @@ def merged_metadata(known: dict[str, str], given: dict[str, str]) -> dict[str, s
     return {name: value for name, value in {**known, **given}.items() if value != ""}
 
 
-def _card_named_in(params: dict[str, Any]) -> str | None:
+def _card_named_in(store: Store, params: dict[str, Any]) -> str | None:
     settings = params.get("invoice_settings") or {}
     method = settings.get("default_payment_method") or params.get("payment_method")
-    return card_of_payment_method(method) if method else None
+    return card_of_payment_method(store, method) if method else None
 
 
 def set_card(store: Store, id: str, card: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import customers, invoices, lines, settling
+from . import customers, invoices, lines, refunds, settling
 from .cards import CARDS
 from .errors import StripeError
 from .events import emit
@@ -10,7 +10,10 @@ from .rendering import render
 from .store import Json, Store
 from .totals import existing, recompute
 
-ACTIONS = ("void", "edit", "delete", "finalize", "pay", "mark_uncollectible", "delete_customer")
+ACTIONS = (
+    *("void", "edit", "delete", "finalize", "pay", "mark_uncollectible", "delete_customer"),
+    *("refund", "fail_refund", "dispute", "close_dispute"),
+)
 
 
 def act(store: Store, body: dict[str, Any]) -> Json:
@@ -31,6 +34,14 @@ def act(store: Store, body: dict[str, Any]) -> Json:
             return _edit(store, id, body)
         case "delete_customer":
             return customers.delete(store, {}, str(body.get("customer", "")))
+        case "refund":
+            return refunds.of_invoice(store, id, body.get("amount"))
+        case "fail_refund":
+            return refunds.fail(store, str(body.get("refund", "")))
+        case "dispute":
+            return refunds.dispute(store, id)
+        case "close_dispute":
+            return refunds.close(store, str(body.get("dispute", "")), str(body.get("outcome", "")))
     raise StripeError(f"action must be one of {', '.join(ACTIONS)}")
 
 

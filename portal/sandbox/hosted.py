@@ -9,10 +9,10 @@ from . import settling
 from .api import Api
 from .errors import StripeError
 from .events import caused_by
+from .nearby import LOCAL_HOSTS
 from .words import amount, day, own_number
 
 OUTCOMES = ("succeeds", "declines", "requires_action")
-_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def make_blueprint(api: Api) -> Blueprint:
@@ -68,6 +68,6 @@ def local_url(url: str) -> str | None:
     """The address to go back to, if it leads to this machine and nowhere else."""
     try:
         parts = urlsplit(url)
-        return url if parts.scheme in ("http", "https") and parts.hostname in _LOCAL_HOSTS else None
+        return url if parts.scheme in ("http", "https") and parts.hostname in LOCAL_HOSTS else None
     except ValueError:
         return None

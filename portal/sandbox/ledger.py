@@ -13,6 +13,11 @@ def whole(store: Store, faults: list[Json]) -> Json:
         "invoices": [{**invoice, "lines": store.lines[id]} for id, invoice in store.invoices.items()],
         "invoice_items": list(store.items.values()),
         "credit_notes": list(store.credit_notes.values()),
+        "refunds": list(store.refunds.values()),
+        "disputes": list(store.disputes.values()),
+        "payment_methods": list(store.payment_methods.values()),
+        "checkout_sessions": list(store.checkout_sessions.values()),
+        "portal_sessions": list(store.portal_sessions.values()),
         "events": [
             {
                 "id": id,

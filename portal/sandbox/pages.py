@@ -1,11 +1,14 @@
 """The human's view: one page with what the sandbox holds, and a health check."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, request
 
 from . import ledger
 from .api import Api
+from .faults import MODES
 from .lists import newest_first
+from .nearby import is_from_here
 from .rendering import hosted_url
+from .switches import CALLS
 from .words import amount, moment, own_number
 
 SHOWN_ROWS = 200
@@ -30,6 +33,9 @@ def make_blueprint(api: Api) -> Blueprint:
                 calls=list(store.calls)[: -SHOWN_CALLS - 1 : -1],
                 cards=store.cards,
                 faults=api.faults.shown(),
+                fault_calls=CALLS if is_from_here() else (),
+                modes=MODES,
+                problem=request.args.get("problem"),
                 totals=ledger.totals(store),
                 webhooks={"url": api.deliverer.url, "mode": api.deliverer.mode},
                 now=store.clock.now(),

@@ -4,7 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import credit_notes, customers, events, invoices, items, lines, meter_events, payments, settling
+from . import (
+    checkout,
+    credit_notes,
+    customers,
+    events,
+    invoices,
+    items,
+    lines,
+    meter_events,
+    methods,
+    payments,
+    refunds,
+    settling,
+)
 from .shapes import EXPAND, NO_EXPAND, Shape
 from .store import Json, Store
 
@@ -43,9 +56,22 @@ ROUTES = (
     Route("GET", "/v1/account", account, EXPAND),
     Route("POST", "/v1/customers", customers.create, customers.CREATE_SHAPE),
     Route("GET", "/v1/customers", customers.list_all, customers.LIST_SHAPE),
-    Route("GET", "/v1/customers/<id>", customers.retrieve, NO_EXPAND),
+    Route("GET", "/v1/customers/<id>", customers.retrieve, EXPAND),
     Route("POST", "/v1/customers/<id>", customers.update, customers.UPDATE_SHAPE),
     Route("DELETE", "/v1/customers/<id>", customers.delete, {}),
+    Route("GET", "/v1/customers/<id>/payment_methods", methods.list_of_customer, methods.LIST_SHAPE),
+    Route("GET", "/v1/payment_methods/<id>", methods.retrieve, EXPAND),
+    Route("POST", "/v1/payment_methods/<id>/detach", methods.detach, methods.DETACH_SHAPE),
+    Route(
+        "POST",
+        "/v1/checkout/sessions",
+        checkout.create,
+        checkout.CREATE_SHAPE,
+        ("mode", "customer", "success_url", "currency"),
+    ),
+    Route("GET", "/v1/checkout/sessions/<id>", checkout.retrieve, EXPAND),
+    Route("GET", "/v1/setup_intents/<id>", checkout.retrieve_intent, EXPAND),
+    Route("POST", "/v1/billing_portal/sessions", checkout.open_portal, checkout.PORTAL_SHAPE, ("customer",)),
     Route("POST", "/v1/invoices", invoices.create, invoices.CREATE_SHAPE, ("customer",)),
     Route("GET", "/v1/invoices", invoices.list_all, invoices.LIST_SHAPE),
     Route("GET", _INVOICE, invoices.retrieve, EXPAND),
@@ -67,6 +93,11 @@ ROUTES = (
     Route("GET", "/v1/credit_notes", credit_notes.list_all, credit_notes.LIST_SHAPE),
     Route("GET", "/v1/credit_notes/<id>", credit_notes.retrieve, NO_EXPAND),
     Route("POST", "/v1/credit_notes/<id>/void", credit_notes.void, NO_EXPAND),
+    Route("POST", "/v1/refunds", refunds.create, refunds.CREATE_SHAPE, ("payment_intent",)),
+    Route("GET", "/v1/refunds", refunds.list_all, refunds.LIST_SHAPE),
+    Route("GET", "/v1/refunds/<id>", refunds.retrieve, EXPAND),
+    Route("GET", "/v1/disputes", refunds.list_disputes, refunds.LIST_SHAPE),
+    Route("GET", "/v1/invoice_payments", refunds.list_payments, refunds.PAYMENTS_SHAPE),
     Route("GET", "/v1/payment_intents/<id>", payments.retrieve_intent, EXPAND),
     Route(
         "POST",

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from . import control, hosted, pages
+from . import card_pages, control, hosted, pages, switches
 from .api import Api
 from .errors import StripeError
 from .keeping import Keeper
@@ -40,6 +40,8 @@ def create_sandbox(*, webhook_url: str, webhook_secret: str, state_path: str | P
         app.add_url_rule(route.path, f"{route.method} {route.path}", view, methods=[route.method])
     app.register_blueprint(control.make_blueprint(api))
     app.register_blueprint(hosted.make_blueprint(api))
+    app.register_blueprint(card_pages.make_blueprint(api))
+    app.register_blueprint(switches.make_blueprint(api))
     app.register_blueprint(pages.make_blueprint(api))
     app.register_error_handler(404, _unknown_url)
     app.register_error_handler(405, _unknown_url)

@@ -73,7 +73,7 @@ def pay(store: Store, params: dict[str, Any], id: str) -> Json:
         _mark_paid(store, invoice)
         return render(store, invoice, params.get("expand"))
     method = params.get("payment_method") or invoice["default_payment_method"]
-    card = card_of_payment_method(method) if method else store.cards.get(invoice["customer"], "none")
+    card = card_of_payment_method(store, method) if method else store.cards.get(invoice["customer"], "none")
     if card == "none":
         _refuse_unpayable(invoice)
         raise StripeError(
@@ -199,7 +199,7 @@ def _collect_if_automatic(store: Store, invoice: Json) -> None:
     wanted = invoice["auto_advance"] and invoice["collection_method"] == "charge_automatically"
     if wanted and invoice["status"] == "open" and not invoice["attempted"]:
         method = invoice["default_payment_method"]
-        card = card_of_payment_method(method) if method else store.cards.get(invoice["customer"], "none")
+        card = card_of_payment_method(store, method) if method else store.cards.get(invoice["customer"], "none")
         attempt(store, invoice, card)
 
 

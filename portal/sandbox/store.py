@@ -15,7 +15,8 @@ SAVED_CALLS = 200
 _ALPHABET = string.ascii_letters + string.digits
 _SAVED_TABLES = (
     "customers", "cards", "invoices", "lines", "items", "credit_notes", "events", "deliveries", "keys",
-    "payments", "payment_intents",
+    "payments", "payment_intents", "payment_methods", "setup_intents", "checkout_sessions", "portal_sessions",
+    "refunds", "disputes",
 )  # fmt: skip
 
 
@@ -39,6 +40,12 @@ class Store:
         self.items: dict[str, Json] = {}
         self.payments: dict[str, Json] = {}
         self.payment_intents: dict[str, Json] = {}
+        self.payment_methods: dict[str, Json] = {}
+        self.refunds: dict[str, Json] = {}
+        self.disputes: dict[str, Json] = {}
+        self.setup_intents: dict[str, Json] = {}
+        self.checkout_sessions: dict[str, Json] = {}
+        self.portal_sessions: dict[str, Json] = {}
         self.credit_notes: dict[str, Json] = {}
         self.events: dict[str, Json] = {}
         self.deliveries: dict[str, Json] = {}

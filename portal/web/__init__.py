@@ -22,6 +22,7 @@ from portal.web.joining import bp as joining
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.members import bp as members
 from portal.web.overview import bp as overview
+from portal.web.payment import bp as payment
 from portal.web.plans import bp as plans
 from portal.web.resetting import bp as resetting
 from portal.web.session import bp as session
@@ -38,5 +39,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(session, signing_in, resetting, account, two_factors, members, joining),
         *(mail_settings, billing_details, api_keys),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
-        *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),
+        *(drafts, draft_changes, change_log, invoices, payment, documents, credit_notes, totals),
     )

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from portal.infra.db import db
 
-MOST_QUERIES = 20
+MOST_QUERIES = 21
 
 
 @pytest.fixture

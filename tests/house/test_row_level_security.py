@@ -105,6 +105,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
         *("draft_totals", "item_templates", "drafts_as_of"),
+        *("payment_methods", "refunds", "disputes"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -275,6 +276,24 @@ def two_organizations(app, clean_database) -> dict[str, int]:
             )
             _warn(organization)
             sql(
+                "INSERT INTO refunds (public_id, organization_id, invoice_id, amount, created_at, stripe_id)"
+                " VALUES (gen_random_uuid(), :organization, :invoice, 1, now(), :slug)",
+                organization=organization.id,
+                invoice=invoice.id,
+                slug=slug,
+            )
+            sql(
+                "INSERT INTO disputes (organization_id, invoice_id, amount, stripe_id, status, opened_at)"
+                " VALUES (:organization, :invoice, 1, :slug, 'won', now())",
+                organization=organization.id,
+                invoice=invoice.id,
+                slug=slug,
+            )
+            sql(
+                "INSERT INTO payment_methods (organization_id, read_at) VALUES (:organization, now())",
+                organization=organization.id,
+            )
+            sql(
                 "INSERT INTO forecasts VALUES (:organization, :day, :day, 0, 0, now())",
                 organization=organization.id,
                 day=MONTH.first_day,
@@ -367,7 +386,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 37
+    assert seen == 2 * 40
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

@@ -11,7 +11,19 @@ import pytest
 from stripe._request_options import RequestOptions
 from typing_extensions import is_typeddict
 
-from portal.sandbox import credit_notes, customers, events, invoices, items, lines, meter_events, settling
+from portal.sandbox import (
+    checkout,
+    credit_notes,
+    customers,
+    events,
+    invoices,
+    items,
+    lines,
+    meter_events,
+    methods,
+    refunds,
+    settling,
+)
 from portal.sandbox.errors import StripeError
 from portal.sandbox.routes import ROUTES
 from portal.sandbox.shapes import EXPAND, NO_EXPAND, boolean, integer, metadata, moments, unsupported, words
@@ -39,6 +51,13 @@ SHAPES = {
     "CreditNoteCreateParams": credit_notes.CREATE_SHAPE,
     "CreditNoteListParams": credit_notes.LIST_SHAPE,
     "EventListParams": events.LIST_SHAPE,
+    "CustomerListPaymentMethodsParams": methods.LIST_SHAPE,
+    "checkout.SessionCreateParams": checkout.CREATE_SHAPE,
+    "billing_portal.SessionCreateParams": checkout.PORTAL_SHAPE,
+    "RefundCreateParams": refunds.CREATE_SHAPE,
+    "RefundListParams": refunds.LIST_SHAPE,
+    "DisputeListParams": refunds.LIST_SHAPE,
+    "InvoicePaymentListParams": refunds.PAYMENTS_SHAPE,
     "billing.MeterEventCreateParams": meter_events.CREATE_SHAPE,
 }
 
