@@ -10,7 +10,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 def is_from_here() -> bool:
     """Whether the request comes from this machine."""
-    return ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback
+    return ipaddress.ip_address(request.remote_addr or "0.0.0.0").is_loopback  # nosec B104
 
 
 def is_from_own_page() -> bool:
