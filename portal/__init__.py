@@ -20,7 +20,7 @@ def create_app(settings: Settings) -> Flask:
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
     from portal.api import costs as costs_api
-    from portal.api import estimates, events, health, invoices, totals, webhooks
+    from portal.api import estimates, events, health, invoices, organizations, totals, webhooks
     from portal.api import usage as usage_api
     from portal.bill_runs import jobs as bill_run_jobs
     from portal.infra import logs, pages
@@ -59,8 +59,8 @@ def create_app(settings: Settings) -> Flask:
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
     assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters))
-    api = (events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp, webhooks.bp, health.bp)
-    for blueprint in (*api, *web_blueprints(), *admin_blueprints()):
+    api = (organizations.bp, events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp)
+    for blueprint in (*api, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)
     cli.register(app)
     return app

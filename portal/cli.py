@@ -24,6 +24,8 @@ from portal.infra.db import transaction
 from portal.invoice_commands import invoice_group
 from portal.operator import as_operator
 from portal.operator_console import organization_named, print_table
+from portal.organization_commands import organizations_group
+from portal.organizations.api_keys import PLATFORM_SCOPES, SCOPES
 from portal.preflight_commands import run_preflight
 from portal.price_commands import price_group
 from portal.run_commands import cancel_run, pause, resume, run_month, show_runs
@@ -43,6 +45,7 @@ def register(app: Flask) -> None:
         worker,
         clock,
         outbox_group,
+        organizations_group,
         usage_group,
         catalog_group,
         price_group,
@@ -277,9 +280,18 @@ keys = AppGroup("keys", help="API keys.")
 @keys.command("create")
 @click.argument("name")
 @click.option("--organization", help="Slug of the organization; without it the key is the platform's.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(PLATFORM_SCOPES),
+    default=("ingest", "read"),
+    show_default=True,
+    help="What the key may do; give it more than once for more. Only the platform's may register organizations.",
+)
 @as_operator
-def create_api_key(name: str, organization: str | None) -> None:
-    """Create an API key for usage and print it, once."""
+def create_api_key(name: str, organization: str | None, scopes: tuple[str, ...]) -> None:
+    """Create an API key and print it, once."""
     from portal.organizations.api_keys import create_key
     from portal.organizations.queries import ids_by_slug
 
@@ -287,8 +299,10 @@ def create_api_key(name: str, organization: str | None) -> None:
         organization_id = ids_by_slug({organization}).get(organization) if organization else None
         if organization and organization_id is None:
             raise click.ClickException(f"There is no active organization “{organization}”.")
+        if organization and not set(scopes) <= set(SCOPES):
+            raise click.ClickException(f"A key of an organization may be given {' and '.join(SCOPES)} only.")
         live = current_app.config["SETTINGS"].is_production
-        text = create_key(name=name, organization_id=organization_id, scopes=("ingest", "read"), live=live)
+        text = create_key(name=name, organization_id=organization_id, scopes=tuple(dict.fromkeys(scopes)), live=live)
     click.echo(text)
 
 

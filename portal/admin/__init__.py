@@ -26,6 +26,7 @@ from portal.admin import (
     mails,
     organizations,
     refunds,
+    registering,
     runs,
     stripe_events,
     sync,
@@ -43,5 +44,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
-        *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
+        *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp, registering.bp),
     )

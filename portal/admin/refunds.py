@@ -21,8 +21,8 @@ from portal.infra.typed_numbers import NumberField
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
 from portal.payments.refunding import LONGEST_REASON, check_refund, refundable, start_refund
-from portal.payments.reversal_words import went_back_of
 from portal.signed_in import me
+from portal.went_back import went_back_of
 
 bp = staff_blueprint("admin_refunds")
 

@@ -13,6 +13,7 @@ class Permission(StrEnum):
     MANAGE_KEYS = "manage API keys"
     MANAGE_PAYMENT = "manage payment methods"
     VIEW_ORGANIZATIONS = "view organizations"
+    MANAGE_ORGANIZATIONS = "manage organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
     MANAGE_SUBSCRIPTIONS = "manage subscriptions"
@@ -43,6 +44,7 @@ _SUPPORT = frozenset(
     {Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS, Permission.VIEW_CATALOG}
 )
 _OPERATIONS = _SUPPORT | {
+    Permission.MANAGE_ORGANIZATIONS,
     Permission.MANAGE_ITEMS,
     Permission.MANAGE_SUBSCRIPTIONS,
     Permission.EDIT_BILLING_DETAILS,

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -22,6 +21,7 @@ from portal.api.bodies import _READERS as READERS
 from portal.infra.db import transaction
 from portal.organizations.api_keys import create_key
 from tests.factories import acting, make_meter, make_organization, make_price
+from tests.full import FULL
 
 CHECKS = (
     not_a_server_error,
@@ -34,7 +34,6 @@ OPERATIONS = [
     *("POST /api/v1/events", "GET /api/v1/meters", "GET /api/v1/requests"),
     *("POST /api/v1/estimates", "GET /api/v1/totals"),
 ]
-FULL = bool(os.environ.get("PORTAL_TEST_FULL"))
 # The same cases in every run, so that a red test is red again.
 FUZZING = settings(
     max_examples=2_000 if FULL else 40,

@@ -34,13 +34,14 @@ from tests.bill_runs.conftest import (
     work,
 )
 from tests.factories import MONTH, add, at_once, make_draft, make_meter, make_price, sql, use
+from tests.full import every
 from tests.infra.test_outbox import ROOT
 from tests.payments.test_kill_at_every_step import Helper, expire_leases
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("books")]
 
 # Of how many boundaries one is tried.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 29
+EVERY = every(29)
 # A worker that ends itself and its parent with SIGKILL before the so many-th statement that contains a text.
 WORKER = """
 import os, signal

@@ -3,7 +3,6 @@
 At every so many-th statement, commit and call of each stage; with --full at all of them.
 """
 
-import os
 import signal
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from portal.payments.reconciling import RECONCILE
 from tests.bill_runs.conftest import customers, examine, finalize, on, settings, start, state, states, work
 from tests.bill_runs.test_faults import newest, numbers, run_worker
 from tests.factories import finalize_now, make_draft, make_meter, make_organization, make_price, reload, sql, use
+from tests.full import every
 from tests.payments.test_kill_at_every_step import (
     Helper,
     expire_leases,
@@ -32,7 +32,7 @@ from tests.payments.test_kill_at_every_step import (
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books", "sandbox")]
 
 # Of how many boundaries one is tried.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 31
+EVERY = every(53)
 JOBS = ("bill_run_generate", "bill_run_freeze", "bill_run_finish", "sync_invoice", RECONCILE)
 OF_THE_CLOCK = ("to reconciling", "to the close")
 

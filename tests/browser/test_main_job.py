@@ -35,7 +35,7 @@ def test_an_invoice_goes_from_usage_to_paid_without_a_reload(live_portal: LivePo
     admin.goto(f"{live_portal.url}/admin/invoices/{live_portal.invoice}/finalize")
     admin.get_by_role("button", name="Finalize").click()
 
-    pay = customer.get_by_role("link", name="Pay")
+    pay = customer.locator("main").get_by_role("link", name="Pay")
     expect(pay).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     hosted = new_context().new_page()
     hosted.goto(str(pay.get_attribute("href")))

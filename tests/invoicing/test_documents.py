@@ -4,7 +4,6 @@ import copy
 import csv
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -36,13 +35,14 @@ from portal.invoicing.sums import sums_of_invoice
 from portal.invoicing.verifying import verify
 from portal.payments.lines import stripe_lines
 from portal.payments.stripe_units import is_same
+from tests.full import FULL
 from tests.house.test_routes import make_app
 from tests.invoicing.random_invoices import MONTH, SELLER, random_invoice
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PAPER = Paper(SELLER, "https://portal.example")
 # With these the forms of an invoice are compared, in blocks that can fail each by itself; more of them with --full.
-COMPARED, BLOCK = (500, 50) if os.environ.get("PORTAL_TEST_FULL") else (60, 30)
+COMPARED, BLOCK = (500, 50) if FULL else (60, 30)
 # Computing again needs no paper, and so takes more of them at all times.
 VERIFIED = 300
 NUMBER = re.compile(r"[0-9](?=[^0-9]*$)")

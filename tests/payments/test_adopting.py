@@ -1,6 +1,7 @@
 """Once asking with the same key helps no more, what a call made is looked up and adopted; made anew only if certain."""
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
@@ -9,6 +10,7 @@ from portal.core.lifecycle import SyncState
 from portal.infra import outbox
 from portal.payments.gateway import client_of_app
 from tests.factories import MONTH, make_final, make_organization, reload, sql
+from tests.full import part
 from tests.payments.conftest import examine, open_rows, work
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("books", "impatient")]
@@ -170,8 +172,10 @@ def test_a_stored_error_is_not_asked_again_and_again(sandbox, match, kind):
     assert sandbox.calls().count(match) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("match", "read"), [(match, read) for match, reads in LOOK_UPS.items() for read in reads])
+@pytest.mark.parametrize(
+    ("match", "read", "mode"),
+    part([(match, read, mode) for match, reads in LOOK_UPS.items() for read in reads for mode in MODES], 5),
+)
 def test_whatever_happens_to_a_look_up_there_is_one_invoice_in_the_end(sandbox, match, read, mode):
     sandbox.fault(match, "500_after")
     invoice = make_final(make_organization(), "12.00", "23.45")
@@ -185,8 +189,7 @@ def test_whatever_happens_to_a_look_up_there_is_one_invoice_in_the_end(sandbox, 
     assert generations(STEPS[match]) == ["adopted"]
 
 
-@pytest.mark.parametrize("mode", [*MODES, "wrong_total:7"])
-@pytest.mark.parametrize("match", STEPS)
+@pytest.mark.parametrize(("match", "mode"), part(list(product(STEPS, [*MODES, "wrong_total:7"])), 4))
 def test_whatever_happens_to_the_second_generation_there_is_one_invoice_in_the_end(sandbox, match, mode):
     sandbox.fault(match, "500_before")
     sandbox.fault(match, mode, nth=3, seconds=5)
@@ -207,7 +210,7 @@ def test_whatever_happens_to_the_second_generation_there_is_one_invoice_in_the_e
         assert_sent_once(sandbox, invoice)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", part(MODES, 3))
 def test_whatever_happens_to_removing_strays_each_line_stands_there_once(sandbox, mode):
     """Lines that were sent under two keys, because the first had been forgotten."""
     sandbox.fault(READ_LINES, "429")

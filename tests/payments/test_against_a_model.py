@@ -4,7 +4,6 @@ The model knows what each organization owes for each month, and so what Stripe m
 way, once everything is quiet both sides are the model's, numbers have no gap, and the doctor finds nothing.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +35,7 @@ from tests.factories import (
     sql,
     use,
 )
+from tests.full import FULL
 from tests.payments.conftest import examine, open_rows
 from tests.payments.flows import FLOWS, ask_again_for_what_has_stopped
 from tests.payments.killing import reaper
@@ -44,7 +44,7 @@ from tests.payments.test_kill_at_every_step import expire_leases
 from tests.payments.test_reconciling import reconcile
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books", "impatient")]
-EXAMPLES, STEPS = (120, 40) if os.environ.get("PORTAL_TEST_FULL") else (6, 14)
+EXAMPLES, STEPS = (120, 40) if FULL else (6, 14)
 FIRST, MONTHS, CENTS_PER_UNIT = Month(2026, 5), 6, 5
 CALLS = sorted({call for flow in FLOWS.values() for call in flow.calls})
 organizations = st.integers(0, 1)
@@ -259,7 +259,7 @@ def test_whatever_happens_both_sides_end_as_the_model_says(sandbox, owner_connec
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,
                 deadline=None,
-                derandomize="PORTAL_TEST_FULL" not in os.environ,
+                derandomize=not FULL,
                 suppress_health_check=list(HealthCheck),
             ),
         )

@@ -20,11 +20,14 @@ from portal.organizations.models import Organization
 from portal.payments.crediting import sync_credit_note_again
 from portal.payments.sweeping import LOOK_AGAIN
 from tests.factories import NOW, make_final, make_organization, reload, sql
+from tests.full import every
 from tests.payments.conftest import examine, open_rows, work
 from tests.payments.test_kill_at_every_step import helper, kill_everywhere, newest_job
 
 __all__ = ["helper"]  # a fixture
 pytestmark = pytest.mark.usefixtures("books")
+# All points of a kill with --full; at other times some.
+EVERY = every(7)
 CREATE = "POST /v1/credit_notes"
 
 
@@ -297,7 +300,7 @@ def test_a_credit_note_whose_job_is_killed_anywhere_is_at_stripe_once(helper, sa
         invoices.append(invoice)
         return newest_job("sync_credit_note")
 
-    points = kill_everywhere(helper, prepare, capsys, f"credit note, {'paid' if paid else 'open'}")
+    points = kill_everywhere(helper, prepare, capsys, f"credit note, {'paid' if paid else 'open'}", every=EVERY)
     theirs = Counter(each["metadata"]["credit_note_id"] for each in notes_at(sandbox))
     assert theirs == {str(note.public_id): 1 for note in notes}
     assert {fresh(note).sync_state for note in notes} == {SyncState.SYNCED}
@@ -319,7 +322,7 @@ def test_a_write_off_whose_job_is_killed_anywhere_is_done_once(helper, sandbox, 
         invoices.append(invoice)
         return newest_job("write_off_at_stripe")
 
-    kill_everywhere(helper, prepare, capsys, "write-off")
+    kill_everywhere(helper, prepare, capsys, "write-off", every=EVERY)
     assert {each["status"] for each in sandbox.invoices()} == {"uncollectible"}
     assert {reload(invoice).stripe_status for invoice in invoices} == {"uncollectible"}
     assert examine() == []

@@ -1,10 +1,10 @@
 """Whatever the sandbox does to whichever call of whichever flow, the end is the same: once at Stripe, and equal."""
 
-import os
 import sys
 
 import pytest
 
+from tests.full import part
 from tests.payments.conftest import examine, open_rows
 from tests.payments.flows import FLOWS, ask_again_for_what_has_stopped
 from tests.payments.test_adopting import MODES, work_it_out
@@ -15,8 +15,7 @@ CASES = [
     (flow, nth_of_flow, mode) for flow in FLOWS for nth_of_flow in range(len(FLOWS[flow].calls)) for mode in ALL_MODES
 ]
 # All combinations with --full; at other times some. there are 16 modes, so each one comes another mode.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 17
-SAMPLE = CASES[::EVERY]
+SAMPLE = part(CASES, 17)
 
 
 def calls_since(sandbox, before: int) -> list[str]:

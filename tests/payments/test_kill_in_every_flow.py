@@ -1,11 +1,11 @@
 """The worker dies at every step of the flows that mend: repair, replay, sweeper, reconciling; the end is the same."""
 
-import os
 import sys
 
 import pytest
 
 from tests.factories import sql
+from tests.full import every
 from tests.payments import test_kill_at_every_step as killing
 from tests.payments.conftest import examine, open_rows, work
 from tests.payments.flows import FLOWS, newest_job
@@ -13,7 +13,7 @@ from tests.payments.flows import FLOWS, newest_job
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
 # All points with --full; at other times some.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 29
+EVERY = every(47)
 
 
 @pytest.mark.parametrize("name", ["repair of a half-built draft", "replay", "sweeper", "reconciling"])

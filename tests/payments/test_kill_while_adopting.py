@@ -1,6 +1,5 @@
 """The worker dies at every step of looking up, adopting, making anew and repairing; there is one invoice in the end."""
 
-import os
 from collections import Counter
 
 import pytest
@@ -9,6 +8,7 @@ from portal.core.lifecycle import SyncState
 from portal.infra.db import transaction
 from portal.invoicing.voiding import void_invoice
 from tests.factories import NOW, make_final, make_organization, reload, sql
+from tests.full import every
 from tests.payments import test_kill_at_every_step as killing
 from tests.payments.conftest import examine
 from tests.payments.test_adopting import ADD, CREATE, CUSTOMER, FINALIZE
@@ -16,7 +16,7 @@ from tests.payments.test_adopting import ADD, CREATE, CUSTOMER, FINALIZE
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
 # All points with --full; at other times some, and other ones for each scenario by its own number of points.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 11
+EVERY = every(23)
 
 
 def sync_until_stored(helper, sandbox, match: str, mode: str, number: int):

@@ -1,6 +1,5 @@
 """The worker dies at every step of a refund: one refund at Stripe. By default at each eleventh; with --full at all."""
 
-import os
 from collections import Counter
 from uuid import uuid4
 
@@ -9,13 +8,14 @@ import pytest
 from portal.infra.db import transaction
 from portal.payments.refunding import SYNC_REFUND, start_refund
 from tests.factories import MONTH, NOW, make_final, make_organization, reload, sql
+from tests.full import every
 from tests.payments import test_kill_at_every_step as killing
 from tests.payments.conftest import examine
 from tests.payments.test_refunds import deliver
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 11
+EVERY = every(11)
 
 
 def test_a_refund_that_is_killed_anywhere_is_made_once(helper, sandbox, capsys):

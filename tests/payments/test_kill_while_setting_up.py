@@ -3,7 +3,6 @@
 By default at each eleventh step; at every one with --full.
 """
 
-import os
 from collections import Counter
 
 import pytest
@@ -13,6 +12,7 @@ from portal.infra.db import transaction
 from portal.payments.opening import OPEN_PAGE, Page, open_page
 from portal.payments.receiving import store_event
 from tests.factories import make_organization, sql
+from tests.full import every
 from tests.payments import test_kill_at_every_step as killing
 from tests.payments.conftest import examine, open_rows, work
 from tests.payments.test_payment_methods import enter_card
@@ -20,7 +20,7 @@ from tests.payments.test_payment_methods import enter_card
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
 # All points with --full.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 11
+EVERY = every(11)
 
 
 def test_opening_a_page_that_is_killed_anywhere_makes_one_customer_and_one_page(helper, sandbox, capsys):

@@ -11,8 +11,8 @@ from portal.infra.db import transaction
 from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.payments.receiving import store_event
 from portal.payments.refunding import refundable, start_refund
-from portal.payments.reversal_words import went_back_of
 from portal.payments.settling import take_over
+from portal.went_back import went_back_of
 from tests.factories import NOW, at_once, make_final, make_organization, reload, sql
 from tests.payments.conftest import examine, open_rows, work
 

@@ -1,5 +1,7 @@
 """One finished invoice goes to Stripe, once, whatever happens on the way."""
 
+from itertools import product
+
 import pytest
 
 from portal import billing_cycle
@@ -12,6 +14,7 @@ from portal.invoicing.voiding import void_invoice
 from portal.payments.gateway import LINES_PER_PAGE
 from portal.payments.syncing import LINES_PER_CALL
 from tests.factories import MONTH, NOW, add, finalize_now, make_draft, make_final, make_organization, reload, sql
+from tests.full import part
 from tests.payments.conftest import examine, open_rows, work
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -115,25 +118,14 @@ def test_every_write_carries_its_stored_key_and_the_parameters_that_were_stored(
 
 
 WRITES = ["POST /v1/customers", "POST /v1/invoices", ADD, FINALIZE]
+MODES = [
+    *("timeout_after", "timeout_before", "reset_after", "html_502", "html_502_after", "garbage_body"),
+    *("cut_after:30", "missing_field:id", "429", "lock_timeout"),
+]
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("match", WRITES)
-@pytest.mark.parametrize(
-    "mode",
-    [
-        "timeout_after",
-        "timeout_before",
-        "reset_after",
-        "html_502",
-        "html_502_after",
-        "garbage_body",
-        "cut_after:30",
-        "missing_field:id",
-        "429",
-        "lock_timeout",
-    ],
-)
+@pytest.mark.parametrize(("match", "mode"), part(list(product(WRITES, MODES)), 3))
 @pytest.mark.usefixtures("impatient")
 def test_whatever_happens_to_a_write_there_is_one_invoice_in_the_end(sandbox, match, mode):
     invoice = make_final(make_organization(), "12.00", "23.45")

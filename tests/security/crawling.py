@@ -50,7 +50,14 @@ TABLE_OF_ARGUMENT = {
     "change_id": "subscription_changes",
     "item_id": "one_off_items",
 }
-TEXTS = {"kind": "meters", "step": "edit", "event_id": "evt_1", "filename": "app.css", "table": "prices"}
+TEXTS = {
+    "kind": "meters",
+    "step": "edit",
+    "event_id": "evt_1",
+    "filename": "app.css",
+    "table": "prices",
+    "slug": "nobody",
+}
 NUMBERS = {"year": MONTH.first_day.year}
 # Everybody's, or the staff's.
 SHARED = ("meters", "plans", "bill_runs", "item_templates")

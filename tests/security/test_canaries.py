@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,12 +12,13 @@ from werkzeug.serving import make_server
 
 from portal.core.visible import hides_something, visible
 from portal.infra.pages import csv_response, policy_of
+from tests.full import every
 from tests.security.crawling import Attempt, Caller, World, make_world, paths_of
 
 TURNING = "\u202e"
 CANARY = f"\"'><svg onload=window.pwned=1><script>window.pwned=1;alert(1)</script>{TURNING}{{{{7*7}}}}"
 # Other pages each time that there is a new route; all of them with --full.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 3
+EVERY = every(3)
 WATCH = "addEventListener('securitypolicyviolation', event => reported(event.violatedDirective + event.blockedURI))"
 FOREIGN_MARKUP = "document.querySelectorAll('[onload], script:not([src]), iframe, object').length"
 

@@ -4,7 +4,6 @@ A part is tried each time, always the same one; all of it with --full.
 """
 
 import io
-import os
 import re
 import sys
 import zipfile
@@ -19,11 +18,12 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from portal.infra.db import TENANT_ROLE, db
+from tests.full import every
 from tests.security.crawling import UUIDS, Attempt, World, attempts, make_world
 from tests.security.worlds import Side
 
 # Primes, so that what is skipped differs from route to route and from role to role.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 23
+EVERY = every(23)
 REFUSED = {401, 403, 404}
 
 

@@ -35,12 +35,13 @@ from portal.usage.levels import count_levels_on
 from portal.usage.models import UsageEvent
 from portal.usage.restoring import restore_file
 from tests.factories import acting, finalize_now, make_draft, make_meter, make_organization, make_price, sql
+from tests.full import every
 
 OLD, NEXT = Month(2026, 1), Month(2026, 2)
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=OLD.start.tzinfo)
 HEARD = OLD.end + timedelta(days=2)
 # Of how many steps one is tried.
-EVERY = 1 if os.environ.get("PORTAL_TEST_FULL") else 4
+EVERY = every(4)
 METERS = {
     "sum": Counting(),
     "count": Counting(A.COUNT),

@@ -18,12 +18,13 @@ from portal.config import settings_from_env
 from portal.doctor import examine
 from portal.infra.db import db, transaction
 from tests.factories import acting, make_meter, make_organization
+from tests.full import FULL
 from tests.usage.under_fire import ORGANIZATIONS, event
 
 ROOT = Path(__file__).parents[2]
 SENDERS = 4
-EVENTS, BLOWS = (60_000, 24) if os.environ.get("PORTAL_TEST_FULL") else (4_000, 6)
-LONGEST_SECONDS = 300 if os.environ.get("PORTAL_TEST_FULL") else 60
+EVENTS, BLOWS = (60_000, 24) if FULL else (4_000, 6)
+LONGEST_SECONDS = 300 if FULL else 60
 CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 
 
