@@ -23,6 +23,7 @@ class Permission(StrEnum):
     VOID_INVOICES = "void invoices"
     EDIT_BILLING_DETAILS = "edit billing details"
     REPAIR_SYNC = "repair the Stripe sync"
+    MANAGE_STAFF = "manage staff"
 
 
 _BILLING = frozenset(
@@ -57,3 +58,7 @@ STAFF_ROLES: dict[str, frozenset[Permission]] = {
     "finance_lead": _FINANCE,
     "admin": frozenset(Permission),
 }
+# What a member of staff can be given; the rest is about one's own organization.
+STAFF_PERMISSIONS = tuple(
+    each for each in Permission if each in _FINANCE or not any(each in held for held in CUSTOMER_ROLES.values())
+)

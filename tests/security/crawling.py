@@ -29,6 +29,7 @@ TABLE_OF = (
     ("api-keys", "api_keys"),
     ("invitations", "invitations"),
     ("members", "users"),
+    ("staff", "users"),
     ("sessions", "sessions"),
     ("item-templates", "item_templates"),
     ("organizations", "organizations"),
