@@ -7,6 +7,7 @@ pip), notes in it which lock file it was made from, and hands over to the Python
     demo [--data DIR] [--port N] [--fresh] [--smoke]   the whole portal on this machine; see demo --help
     test [--full] [words for pytest]                   all tests, or the ones named
     lint                                               ruff, mypy, the template lint, bandit, a scan for secrets
+    docs                                               the documents as a web site in .site, without warnings
     audit                                              known vulnerabilities of the packages, and their list
     bench [NAME]                                       a benchmark from benchmarks/, or the list of them
     flask [--data DIR] WORDS                           any CLI command in the demo's environment
@@ -49,6 +50,7 @@ def main(words: list[str]) -> None:
         "demo": lambda: ["devkit.demo", *rest],
         "test": lambda: ["pytest", *pytest_words(rest)],
         "lint": lambda: ["devkit.lint", *rest],
+        "docs": lambda: ["mkdocs", "build", "--strict", "--quiet", *rest],
         "audit": lambda: ["devkit.audit", *rest],
         "bench": lambda: ["devkit.bench", *rest],
         "flask": lambda: ["devkit.flask_command", *rest],

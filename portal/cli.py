@@ -22,10 +22,11 @@ from portal.credit_commands import credits_group
 from portal.import_commands import import_usage
 from portal.infra.db import transaction
 from portal.invoice_commands import invoice_group
+from portal.listing_commands import list_invoices
 from portal.operator import as_operator
 from portal.operator_console import organization_named, print_table
 from portal.organization_commands import organizations_group
-from portal.organizations.api_keys import PLATFORM_SCOPES, SCOPES
+from portal.people_commands import keys_group, users_group
 from portal.preflight_commands import run_preflight
 from portal.price_commands import price_group
 from portal.run_commands import cancel_run, pause, resume, run_month, show_runs
@@ -59,8 +60,8 @@ def register(app: Flask) -> None:
         stripe_group,
         config,
         run_preflight,
-        users,
-        keys,
+        users_group,
+        keys_group,
     ):
         app.cli.add_command(command)
     for command in (import_usage, list_waiting, discard_usage, archive_usage, restore_usage, list_archives):
@@ -222,7 +223,7 @@ def print_totals(organization: str | None, year: int | None) -> None:
     print_table(table)
 
 
-for command in (run_month, show_runs, pause, resume, cancel_run, credit_note, write_off_invoice):
+for command in (list_invoices, run_month, show_runs, pause, resume, cancel_run, credit_note, write_off_invoice):
     billing.add_command(command)
 
 config = AppGroup("config", help="Settings.")
@@ -237,73 +238,6 @@ def check_config() -> None:
         table.add_row(variable.name, "environment" if variable.name in os.environ else "default", variable.says)
     console.print(table)
     console.print("All settings can be used.")
-
-
-users = AppGroup("users", help="People who sign in.")
-
-
-@users.command("create-admin")
-@click.argument("email")
-@click.option("--name", default="Admin", show_default=True)
-@click.password_option()
-@as_operator
-def create_admin(email: str, name: str, password: str) -> None:
-    """Create a member of staff with every permission."""
-    from portal.organizations.people import create_user
-
-    with transaction():
-        create_user(email=email, name=name, password=password, staff_role="admin")
-    console.print(f"{email} can sign in.")
-
-
-@users.command("reset-two-factors")
-@click.argument("email")
-@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
-@as_operator
-def reset_second_factor(email: str, reason: str) -> None:
-    """Switch off the second factor of somebody who has lost it, recovery codes and all; they get a mail."""
-    from portal.infra import clock
-    from portal.organizations.people import user_by_email
-    from portal.organizations.two_factors import reset_two_factors
-
-    with transaction():
-        user = user_by_email(email)
-        if user is None:
-            raise click.ClickException(f"There is no user {email}.")
-        reset_two_factors(user, reason=reason, now=clock.now())
-    console.print(f"{email} signs in with the password alone.")
-
-
-keys = AppGroup("keys", help="API keys.")
-
-
-@keys.command("create")
-@click.argument("name")
-@click.option("--organization", help="Slug of the organization; without it the key is the platform's.")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    type=click.Choice(PLATFORM_SCOPES),
-    default=("ingest", "read"),
-    show_default=True,
-    help="What the key may do; give it more than once for more. Only the platform's may register organizations.",
-)
-@as_operator
-def create_api_key(name: str, organization: str | None, scopes: tuple[str, ...]) -> None:
-    """Create an API key and print it, once."""
-    from portal.organizations.api_keys import create_key
-    from portal.organizations.queries import ids_by_slug
-
-    with transaction():
-        organization_id = ids_by_slug({organization}).get(organization) if organization else None
-        if organization and organization_id is None:
-            raise click.ClickException(f"There is no active organization “{organization}”.")
-        if organization and not set(scopes) <= set(SCOPES):
-            raise click.ClickException(f"A key of an organization may be given {' and '.join(SCOPES)} only.")
-        live = current_app.config["SETTINGS"].is_production
-        text = create_key(name=name, organization_id=organization_id, scopes=tuple(dict.fromkeys(scopes)), live=live)
-    click.echo(text)
 
 
 @click.command("roles")

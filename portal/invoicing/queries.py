@@ -77,6 +77,8 @@ def invoices_of(organization_id: int, *, before: tuple[date, int] | None = None,
         .order_by(Invoice.period_start.desc(), Invoice.id.desc())
         .limit(limit)
     )
+    if organization_id is not None:
+        query = query.where(Invoice.organization_id == organization_id)
     if before is not None:
         query = query.where(tuple_(Invoice.period_start, Invoice.id) < tuple_(*before))
     return list(db.session.scalars(query))
@@ -186,10 +188,11 @@ def list_invoices(
     *,
     month: Month | None = None,
     state: InvoiceState | None = None,
+    organization_id: int | None = None,
     before: tuple[date, int] | None = None,
     limit: int | None = 50,
 ) -> list[Invoice]:
-    """One page of all organizations' invoices, newest first; `before` is the last row of the page before.
+    """One page of all organizations' invoices or of one's, newest first; `before` is the page before's last row.
 
     All of them without a limit, for files.
     """

@@ -37,6 +37,8 @@ FLOORS = (
         "catalog_commands",
         "price_commands",
         "organization_commands",
+        "people_commands",
+        "listing_commands",
         "preflight_commands",
         "stripe_commands",
         "subscription_commands",
