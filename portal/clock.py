@@ -26,6 +26,7 @@ from portal.infra import clock, outbox
 from portal.infra.audit import Actor
 from portal.infra.audit_seals import seal_by_clock
 from portal.infra.db import SYSTEM, act_as, db
+from portal.infra.processes import heartbeat_of
 from portal.invoicing.draft_totals import refresh_by_clock
 from portal.mailing.reminding import remind_by_clock
 from portal.organizations.tidying import forget_by_clock
@@ -110,7 +111,10 @@ def run_clock(app: Flask) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     due = {job.name: 0.0 for job in RECURRING}
+    with app.app_context():
+        alive = heartbeat_of("clock")
     while not stopping.is_set():
+        alive.beat()
         for job in RECURRING:
             if time.monotonic() >= due[job.name]:
                 due[job.name] = time.monotonic() + job.every_seconds

@@ -23,6 +23,7 @@ from portal.admin import (
     item_templates,
     item_uploads,
     items,
+    jobs,
     mails,
     organizations,
     people,
@@ -45,5 +46,6 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
-        *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp, registering.bp, people.bp),
+        *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
+        *(registering.bp, people.bp, jobs.bp),
     )

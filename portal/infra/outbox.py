@@ -61,6 +61,7 @@ class OutboxJob(Numbered, Model):
     last_error: Mapped[str | None]
     finished_at: Mapped[datetime | None]
     dead_at: Mapped[datetime | None]
+    dismissed_at: Mapped[datetime | None]
 
 
 class LostLease(Exception):

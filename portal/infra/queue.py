@@ -5,6 +5,7 @@ JSON serializer (pickle would run what anyone who can write to Redis puts there)
 """
 
 import logging
+from typing import Any
 
 import redis
 from flask import Flask, current_app
@@ -13,11 +14,14 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from portal.infra.db import db
+from portal.infra.processes import Heartbeat, heartbeat_of
 
 QUEUE = "billing"
 JOB_TIMEOUT_SECONDS = 300
 _SECOND = 1
 _WEEK = 7 * 24 * 3600
+# A worker that has nothing to do beats 15 s before these are over.
+_IDLE_WORKER_SECONDS = 45
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +51,11 @@ def wake(outbox_id: int, attempt: int) -> bool:
     return True
 
 
+def rings_waiting(url: str) -> int:
+    """How many rings no worker has heard yet. Raises RedisError."""
+    return Queue(QUEUE, connection=connect(url), serializer=JSONSerializer).count
+
+
 def _queue() -> Queue:
     app = current_app
     if "billing_queue" not in app.extensions:
@@ -59,6 +68,14 @@ def _queue() -> Queue:
 class BillingWorker(Worker):
     """A forking RQ worker whose children never share the parent's database connections."""
 
+    alive: Heartbeat | None = None
+
+    def heartbeat(self, *args: Any, **kwargs: Any) -> None:
+        """Say in PostgreSQL too that this worker lives."""
+        super().heartbeat(*args, **kwargs)
+        if self.alive is not None:
+            self.alive.beat()
+
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """Runs in the forked child: forget inherited connections without closing the parent's sockets."""
         db.engine.dispose(close=False)
@@ -70,4 +87,6 @@ def worker_of(app: Flask) -> Worker:
     settings = app.config["SETTINGS"]
     # A worker blocks on Redis for long stretches, so it must not give up after a second.
     connection = connect(settings.redis_url, socket_timeout=None)
-    return BillingWorker([QUEUE], connection=connection, serializer=JSONSerializer)
+    worker = BillingWorker([QUEUE], connection=connection, serializer=JSONSerializer, worker_ttl=_IDLE_WORKER_SECONDS)
+    worker.alive = heartbeat_of("worker")
+    return worker

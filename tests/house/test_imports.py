@@ -22,7 +22,7 @@ FLOORS = (
     {"mailing"},
     {"budgets"},
     {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "focus", "operator"},
-    {"bill_runs", "stepping_up"},
+    {"bill_runs", "stepping_up", "doing_again"},
     {
         "web",
         "admin",
