@@ -14,6 +14,7 @@ from portal.admin import (
     catalog,
     catalog_changes,
     collection,
+    comparing,
     costs,
     credit_notes,
     documents,
@@ -47,5 +48,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
-        *(registering.bp, people.bp, jobs.bp),
+        *(registering.bp, people.bp, jobs.bp, comparing.bp),
     )

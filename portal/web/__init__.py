@@ -11,6 +11,7 @@ from portal.web.api_keys import bp as api_keys
 from portal.web.billing_details import bp as billing_details
 from portal.web.budgets import bp as budgets
 from portal.web.change_log import bp as change_log
+from portal.web.comparing import bp as comparing
 from portal.web.costs import bp as costs
 from portal.web.credit_notes import bp as credit_notes
 from portal.web.documents import bp as documents
@@ -39,5 +40,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(session, signing_in, resetting, account, two_factors, members, joining),
         *(mail_settings, billing_details, api_keys),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
-        *(drafts, draft_changes, change_log, invoices, payment, documents, credit_notes, totals),
+        *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals),
     )

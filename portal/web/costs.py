@@ -5,6 +5,7 @@ from datetime import datetime
 from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from portal.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day
 from portal.core.money import round_to_minor
 from portal.infra import clock
 from portal.infra.formats import money
@@ -14,7 +15,6 @@ from portal.invoicing.cost_table import CSV_HEAD, CostTable, cost_table, csv_row
 from portal.organizations.queries import organization_by_id
 from portal.signed_in import guard_page, my_seat
 from portal.usage.queries import usage_complete_up_to
-from portal.web.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day
 from portal.web.months import latest_months
 
 bp = Blueprint("costs", __name__)

@@ -8,6 +8,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from portal.catalog.queries import meters_by_code
+from portal.charts import Chart, bars_per_day
 from portal.core.errors import InvalidInput
 from portal.core.money import major_text, round_to_minor, to_major
 from portal.core.periods import Month
@@ -23,7 +24,6 @@ from portal.organizations.queries import organization_by_id
 from portal.signed_in import guard_page, my_seat
 from portal.usage.projecting import days_left
 from portal.usage.queries import usage_complete_up_to
-from portal.web.charts import Chart, bars_per_day
 from portal.web.daily_costs import daily_costs
 
 LARGEST_PERCENT = 1_000

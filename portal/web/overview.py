@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from portal.budgets.keeping import budgets_of
 from portal.catalog.queries import meters_by_code
+from portal.charts import Chart, bars_per_day
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.core.money import round_to_minor
 from portal.core.periods import Month
@@ -25,7 +26,6 @@ from portal.organizations.roles import Permission
 from portal.signed_in import guard_page, me, my_seat
 from portal.standing import is_overdue
 from portal.usage.queries import usage_complete_up_to
-from portal.web.charts import Chart, bars_per_day
 from portal.web.daily_costs import daily_costs
 
 LOOKED_THROUGH, LISTED = 12, 3

@@ -3,13 +3,13 @@
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
+from portal.charts import Chart, bars_per_month
 from portal.core.money import round_to_minor, to_major
 from portal.core.periods import Month
 from portal.infra.formats import money
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.month_totals import FILE_HEAD, CurrencyTotals, by_currency, file_rows, months_of
 from portal.signed_in import guard_page, my_seat
-from portal.web.charts import Chart, bars_per_month
 
 bp = Blueprint("totals", __name__)
 bp.before_request(guard_page)

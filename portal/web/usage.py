@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
+from portal.charts import DAYS, HOURS, MONTHS, OTHER, SERIES_COLOURS, Chart, bars
 from portal.core.sentences import counting_in_words
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as
@@ -21,7 +22,6 @@ from portal.usage.grouping import BY_METER, BY_SERIES, Choice, Group, grouped, r
 from portal.usage.heard import heard_sources
 from portal.usage.queries import usage_heard_of_at
 from portal.usage.waiting_queries import waiting_usage
-from portal.web.charts import DAYS, HOURS, MONTHS, OTHER, SERIES_COLOURS, Chart, bars
 from portal.web.usage_periods import Period, choices, chosen_period
 
 MOST_ROWS, MOST_VALUES, MOST_WAITING = 200, 200, 20

@@ -21,8 +21,8 @@ FLOORS = (
     {"forecasting"},
     {"mailing"},
     {"budgets"},
-    {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "focus", "operator"},
-    {"bill_runs", "stepping_up", "doing_again"},
+    {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "charts", "focus", "operator"},
+    {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {
         "web",
         "admin",

@@ -3,8 +3,8 @@
 from datetime import date
 from decimal import Decimal
 
+from portal.charts import BOTTOM, HEIGHT, OTHER, TOP, bars_per_day, bars_per_month
 from portal.infra.formats import quantity
-from portal.web.charts import BOTTOM, HEIGHT, OTHER, TOP, bars_per_day, bars_per_month
 
 DAYS = [date(2026, 10, day) for day in range(1, 32)]
 FIRST, SECOND = DAYS[:2]

@@ -1,9 +1,10 @@
-"""The geometry of charts: stacked bars in time on a zero baseline, ready to be drawn as SVG by a template."""
+"""The geometry of charts, ready to be drawn as SVG by a template: stacked bars in time, and a waterfall."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_CEILING, Decimal
+from itertools import accumulate, pairwise
 
 from portal.infra.formats import compact, quantity
 
@@ -169,6 +170,58 @@ def bars(
             if any(day in values for _, values in shown)
         ),
         bar_width=_tenths(step * 8 / 10),
+    )
+
+
+def waterfall(
+    title: str,
+    finding: str,
+    steps: Sequence[tuple[str, Decimal]],
+    *,
+    ends: tuple[str, str],
+    say: Callable[[Decimal], str],
+) -> Chart:
+    """From the first value down or up, step by step, to the last. `steps` begins with the first value's own.
+
+    `ends` names the first and the last bar. Bars of changes hang between the levels before and after them.
+    """
+    levels = list(accumulate(change for _, change in steps))
+    names = [ends[0], *(name for name, _ in steps[1:]), ends[1]]
+    spans = [(Decimal(0), levels[0]), *pairwise(levels), (Decimal(0), levels[-1])]
+    top, bottom = max([Decimal(0), *levels]), min([Decimal(0), *levels])
+    reach = _round_number(max(top, -bottom))
+    lowest = -reach if bottom < 0 else Decimal(0)
+    highest = reach if top > 0 or not bottom else Decimal(0)
+    scale = Decimal(HEIGHT - TOP - BOTTOM) / (highest - lowest)
+    width = Decimal(WIDTH - LEFT) / len(names)
+
+    def y(level: Decimal) -> Decimal:
+        return _tenths(TOP + (highest - level) * scale)
+
+    bars = []
+    for index, (name, (begin, end)) in enumerate(zip(names, spans, strict=True)):
+        is_end = index in (0, len(names) - 1)
+        series = 1 if is_end else 2 if end >= begin else 3
+        x = _tenths(LEFT + width * index + width / 10)
+        value = end if is_end else end - begin
+        height = max(y(min(begin, end)) - y(max(begin, end)), _tenths(Decimal(1)))
+        bars.append(Bar(series, x, y(max(begin, end)), height, f"{name}: {say(value)}"))
+    grid = [lowest + (highest - lowest) * level / GRID_LINES for level in range(GRID_LINES + 1)]
+    return Chart(
+        title=title,
+        finding=finding,
+        head="Step",
+        series=(ends[1],),
+        bars=tuple(bars),
+        grid=tuple(Mark(Decimal(0), y(level), _short(level)) for level in grid),
+        ticks=tuple(
+            Mark(_tenths(LEFT + width * index + width / 2), Decimal(0), name) for index, name in enumerate(names)
+        ),
+        rows=tuple(
+            Row(name, (say(value),))
+            for name, value in zip(names, [levels[0], *(change for _, change in steps[1:]), levels[-1]], strict=True)
+        ),
+        bar_width=_tenths(width * 8 / 10),
     )
 
 

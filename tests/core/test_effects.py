@@ -1,0 +1,85 @@
+"""Why one bill is not the other: volume, price, new, gone and the rest, which always add up to the difference."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portal.core.effects import Effect, Part, Step, by_step, effects_between
+from portal.core.statement import LineKind
+
+
+def usage(name: str, quantity: str, amount: int) -> Part:
+    return Part(LineKind.USAGE, name, "GB", Decimal(quantity), amount)
+
+
+def other(kind: LineKind, name: str, amount: int) -> Part:
+    return Part(kind, name, "", Decimal(1), amount)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "effects"),
+    [
+        # 100 GB at $0.02, then 150 GB at $0.02: 50 · 0.02 = $1.00 of volume.
+        ([usage("Egress", "100", 200)], [usage("Egress", "150", 300)], [Effect(Step.VOLUME, "Egress", 100)]),
+        # The same 100 GB, now at $0.03.
+        ([usage("Egress", "100", 200)], [usage("Egress", "100", 300)], [Effect(Step.PRICE, "Egress", 100)]),
+        # 150 GB at $0.03 after 100 GB at $0.02: (150 − 100) · 0.02 = $1.00, and (0.03 − 0.02) · 150 = $1.50.
+        (
+            [usage("Egress", "100", 200)],
+            [usage("Egress", "150", 450)],
+            [Effect(Step.VOLUME, "Egress", 100), Effect(Step.PRICE, "Egress", 150)],
+        ),
+        # A third of 100 is 33⅓ cents: the volume takes 67, the rest is the price's, none is lost.
+        (
+            [usage("Egress", "3", 100)],
+            [usage("Egress", "5", 166)],
+            [Effect(Step.VOLUME, "Egress", 67), Effect(Step.PRICE, "Egress", -1)],
+        ),
+        ([], [usage("Egress", "5", 100)], [Effect(Step.NEW, "Egress", 100)]),
+        ([usage("Egress", "0", 0)], [usage("Egress", "5", 100)], [Effect(Step.NEW, "Egress", 100)]),
+        ([usage("Egress", "5", 100)], [usage("Egress", "0", 0)], [Effect(Step.GONE, "Egress", -100)]),
+        # A price that changed on the 15th has left two lines of one thing.
+        (
+            [usage("Egress", "100", 200)],
+            [usage("Egress", "50", 100), usage("Egress", "50", 150)],
+            [Effect(Step.PRICE, "Egress", 50)],
+        ),
+        ([other(LineKind.RECURRING, "Support", 2900)], [], [Effect(Step.FEES, "Support", -2900)]),
+        ([], [other(LineKind.CREDIT, "Goodwill", -500)], [Effect(Step.ONE_OFF, "Goodwill", -500)]),
+        ([], [other(LineKind.ADJUSTMENT, "Late", 7)], [Effect(Step.LATE, "Late", 7)]),
+        ([], [other(LineKind.COUPON, "10 %", -7)], [Effect(Step.TAKEN_OFF, "10 %", -7)]),
+        ([other(LineKind.TAX, "VAT", 19)], [other(LineKind.TAX, "VAT", 38)], [Effect(Step.TAX, "VAT", 19)]),
+        ([usage("Egress", "1", 2)], [usage("Egress", "1", 2)], []),
+    ],
+)
+def test_each_thing_moves_the_bill_in_its_step(before, after, effects):
+    assert effects_between(before, after) == effects
+
+
+parts = st.lists(
+    st.builds(
+        Part,
+        kind=st.sampled_from(LineKind),
+        name=st.sampled_from(["Egress", "Machines", "Volumes"]),
+        unit=st.sampled_from(["GB", "s"]),
+        quantity=st.decimals(-1_000_000, 1_000_000, places=12),
+        amount=st.integers(-(10**12), 10**12),
+    ),
+    max_size=12,
+)
+
+
+@given(parts, parts)
+def test_whatever_the_lines_the_steps_add_up_to_the_difference(before, after):
+    effects = effects_between(before, after)
+    difference = sum(part.amount for part in after) - sum(part.amount for part in before)
+    assert sum(effect.change for effect in effects) == difference
+    assert sum(change for _, change in by_step(effects)) == difference
+    assert all(effect.change for effect in effects)
+
+
+@given(parts)
+def test_a_bill_beside_itself_has_not_moved(lines):
+    assert effects_between(lines, lines) == []
