@@ -1,5 +1,6 @@
 """Bill runs: the list, the cockpit of one with its review queue, and the steps that a person takes."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -34,10 +35,10 @@ from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.db import transaction
 from portal.infra.pages import csv_response, policy
-from portal.organizations.queries import LONGEST_ID
 from portal.signed_in import me
 
 PER_PAGE = 50
+_NUMBER = re.compile(r"[0-9]{1,18}")
 MONTHS_TO_CHOOSE = 12
 SECONDS_BETWEEN_LOOKS = 3
 QUEUES: dict[str, tuple[str, tuple[ItemState, ...]]] = {
@@ -228,7 +229,7 @@ def _page(run: BillRun, *, sentence: str | None = None) -> str:
         items=shown,
         queue=queue,
         queues=[(name, label) for name, (label, _) in QUEUES.items()],
-        more=shown[-1].organization_id if len(found) > PER_PAGE else None,
+        more=f"{shown[-1].score}.{shown[-1].organization_id}" if len(found) > PER_PAGE else None,
         paged="after" in request.args,
         may_decide=run.stage in AT_WORK and not run.is_rehearsal,
         sentence=sentence,
@@ -261,10 +262,11 @@ def _moving(run: BillRun) -> dict[str, Any]:
     }
 
 
-def _cursor() -> int | None:
+def _cursor() -> tuple[int, int] | None:
     """The last row of the page before, as the link to this page names it."""
-    after = request.args.get("after", "")
-    return int(after) if after.isdecimal() and after.isascii() and len(after) <= LONGEST_ID else None
+    score, _, organization_id = request.args.get("after", "").partition(".")
+    numbers = [int(part) for part in (score, organization_id) if _NUMBER.fullmatch(part)]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
 
 
 def _to(run: BillRun) -> Answer:

@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from dataclasses import dataclass, replace
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select, text
 
-from portal.bill_runs.flagging import Before, flags_of
+from portal.bill_runs.flagging import Before, flags_of, needs_review, score_of
+from portal.bill_runs.history import histories
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState
 from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, settle, words_of
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
+from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import Lease
 from portal.invoicing.drafting import Draft, drafts_of
@@ -91,6 +91,10 @@ def _compute(run: BillRun, items: Sequence[BillRunItem]) -> None:
         invoice = known.invoices.get(item.organization_id)
         item.currency, item.total_before = organization.currency, known.before[item.organization_id].total
         item.invoice_id = invoice.id if invoice and not run.is_rehearsal else None
+        if item.state == ItemState.APPROVED and item.decided_by is not None:
+            known.before[item.organization_id] = replace(
+                known.before[item.organization_id], approved_by=item.decided_by, approved_total=item.total
+            )
         item.decided_by = item.decided_at = None
         if invoice is not None and invoice.state == InvoiceState.FINALIZED:
             adopt_final(item, invoice)
@@ -112,7 +116,8 @@ def _take_draft(item: BillRunItem, draft: Draft, before: Before) -> None:
     item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
     item.fingerprint = draft.fingerprint
     item.flags = [flag.facts() for flag in flags]
-    settle(item, ItemState.GENERATED if flags else ItemState.APPROVED)
+    item.score = score_of(flags, draft.statement.total, item.currency)
+    settle(item, ItemState.GENERATED if needs_review(flags) else ItemState.APPROVED)
 
 
 def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
@@ -122,9 +127,8 @@ def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
 
 
 def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
-    organizations = db.session.scalars(
-        select(Organization).where(Organization.id.in_(organization_ids)).execution_options(populate_existing=True)
-    )
+    query = select(Organization).where(Organization.id.in_(organization_ids)).execution_options(populate_existing=True)
+    organizations = {each.id: each for each in db.session.scalars(query)}
     invoices = db.session.scalars(
         select(Invoice)
         .where(
@@ -136,28 +140,7 @@ def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
         .execution_options(populate_existing=True)
     )
     return _Known(
-        organizations={each.id: each for each in organizations},
+        organizations=organizations,
         invoices={each.organization_id: each for each in invoices},
-        before=_before(month, organization_ids),
+        before=histories(month, organizations, today=clock.now().date()),
     )
-
-
-def _before(month: Month, organization_ids: Sequence[int]) -> dict[int, Before]:
-    """Last month's final totals, and who has had any final invoice at all."""
-    is_last: Any = Invoice.period_start == month.previous.first_day
-    rows = db.session.execute(
-        select(Invoice.organization_id, func.sum(Invoice.total).filter(is_last), func.min(Invoice.period_start))
-        .where(
-            Invoice.organization_id.in_(organization_ids),
-            Invoice.period_start < month.first_day,
-            or_(Invoice.state == InvoiceState.FINALIZED, Invoice.state == InvoiceState.SCHEDULED),
-        )
-        .group_by(Invoice.organization_id)
-    )
-    found: dict[int, tuple[int | None, date]] = {row[0]: (row[1], row[2]) for row in rows}
-    return {
-        each: Before(None if found[each][0] is None else int(found[each][0] or 0), is_first=False)
-        if each in found
-        else Before()
-        for each in organization_ids
-    }

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import contains_eager, joinedload
 
 from portal.bill_runs.models import BillRun, BillRunItem, ItemState, RunKind
@@ -37,9 +37,12 @@ def run_of_month(month: Month, kind: RunKind = RunKind.MONTHLY) -> BillRun:
 
 
 def items_of(
-    run: BillRun, states: Collection[ItemState] = (), *, after: int | None = None, limit: int | None = 50
+    run: BillRun, states: Collection[ItemState] = (), *, after: tuple[int, int] | None = None, limit: int | None = 50
 ) -> list[BillRunItem]:
-    """One page of a run's items with their organizations, in the order of these; all of them without a limit."""
+    """One page of a run's items with their organizations, what weighs most first; all of them without a limit.
+
+    `after` is the score and organization of the last item of the page before.
+    """
     query = (
         select(BillRunItem)
         .join(BillRunItem.organization)
@@ -48,13 +51,13 @@ def items_of(
             contains_eager(BillRunItem.organization),
             joinedload(BillRunItem.invoice).load_only(Invoice.public_id, Invoice.number),
         )
-        .order_by(BillRunItem.organization_id)
+        .order_by(BillRunItem.score.desc(), BillRunItem.organization_id)
         .limit(limit)
     )
     if states:
         query = query.where(BillRunItem.state.in_(states))
     if after is not None:
-        query = query.where(BillRunItem.organization_id > after)
+        query = query.where(tuple_(-BillRunItem.score, BillRunItem.organization_id) > tuple_(-after[0], after[1]))
     return list(db.session.scalars(query))
 
 

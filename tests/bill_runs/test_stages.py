@@ -135,7 +135,7 @@ def test_what_is_odd_waits_for_somebody_and_says_why(no_hold):
         "negative": ["negative", "below"],
     }
     assert item(run, grown).flags[0]["sentence"] == (
-        "More than 2 times last month's total: USD 201.00 after USD 100.00 last month."
+        "More than twice what is usual: USD 201.00 after USD 100.00, last month."
     )
     assert item(run, unpriced).flags[0]["sentence"] == "Some usage has no price: gpu seconds."
     assert (item(run, steady).state, item(run, steady).total_before, item(run, steady).total) == (
