@@ -77,8 +77,6 @@ def invoices_of(organization_id: int, *, before: tuple[date, int] | None = None,
         .order_by(Invoice.period_start.desc(), Invoice.id.desc())
         .limit(limit)
     )
-    if organization_id is not None:
-        query = query.where(Invoice.organization_id == organization_id)
     if before is not None:
         query = query.where(tuple_(Invoice.period_start, Invoice.id) < tuple_(*before))
     return list(db.session.scalars(query))
@@ -206,6 +204,8 @@ def list_invoices(
         query = query.where(Invoice.period_start == month.first_day)
     if state is not None:
         query = query.where(Invoice.state == state)
+    if organization_id is not None:
+        query = query.where(Invoice.organization_id == organization_id)
     if before is not None:
         query = query.where(tuple_(Invoice.period_start, Invoice.id) < tuple_(*before))
     return list(db.session.scalars(query))

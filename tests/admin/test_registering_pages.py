@@ -88,3 +88,28 @@ def test_commands_do_the_same(app, world):
     assert answer.get_json()["status"] == "closed"
     refused = run(args=["keys", "create", "theirs", "--organization", "acme", "--scope", "organizations"])
     assert "A key of an organization may be given ingest and read only." in refused.output
+
+
+def test_commands_list_invoices_and_make_members(app, world):
+    run = app.test_cli_runner().invoke
+    run(args=["organizations", "create", "umbrella", "--name", "Umbrella"])
+    listed = run(args=["billing", "invoices", "--organization", "acme", "--state", "draft"]).output
+    assert str(world.last_month) in listed
+    assert str(world.last_month) not in run(args=["billing", "invoices", "--organization", "umbrella"]).output
+    assert str(world.last_month) not in run(args=["billing", "invoices", "--month", "2001-01"]).output
+    made = run(
+        args=[
+            "users",
+            "create-member",
+            "ana@umbrella.example",
+            "--organization",
+            "umbrella",
+            "--password",
+            "a long one, yes",
+        ]
+    )
+    assert "ana@umbrella.example can sign in as owner of umbrella." in made.output
+    with acting(app):
+        assert sql("SELECT role FROM memberships JOIN users ON users.id = user_id WHERE email LIKE 'ana@%'") == [
+            ("owner",)
+        ]

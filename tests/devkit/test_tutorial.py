@@ -1,4 +1,4 @@
-"""docs/tutorial.md is followed to the letter: its commands, in a demo of its own, end with a final invoice of $110."""
+"""docs/tutorial.md is followed to the letter: its commands, in a demo of its own, end with a final invoice of £110."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from devkit.ports import free_port
 from portal import ROOT
 from tests.full import FULL
 
@@ -29,7 +30,7 @@ def test_its_commands_end_with_a_bill(tmp_path: Path):
     commands = COMMANDS.findall(TEXT)
     assert len(commands) == 6
     demo = subprocess.Popen(
-        [sys.executable, "-m", "devkit.demo", "--data", str(tmp_path / "demo"), "--port", "0"],
+        [sys.executable, "-m", "devkit.demo", "--data", str(tmp_path / "demo"), "--port", str(free_port())],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
@@ -57,7 +58,7 @@ def test_its_commands_end_with_a_bill(tmp_path: Path):
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert '"accepted":2' in re.sub(r"\s", "", done.stdout)
-        assert "USD 110.00" in done.stdout
+        assert "GBP 110.00" in done.stdout
         assert ", 0 broken." in done.stdout
     finally:
         demo.terminate()
