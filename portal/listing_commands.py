@@ -12,11 +12,15 @@ from portal.invoicing.draft_totals import draft_totals_of
 from portal.operator import as_operator
 from portal.operator_console import MONTH, organization_named, print_table
 
+STATES = [each.value for each in InvoiceState]
+
 
 @click.command("invoices")
 @click.option("--organization", metavar="SLUG", help="Of one organization; without it of all.")
 @click.option("--month", type=MONTH, help="Like 2026-10; without it of all months.")
-@click.option("--state", type=click.Choice([each.value for each in InvoiceState]), help="In one state; without it in any.")
+@click.option(
+    "--state", type=click.Choice([each.value for each in InvoiceState]), help="In one state; without it in any."
+)
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
 @as_operator
 def list_invoices(organization: str | None, month: Month | None, state: str | None, limit: int) -> None:

@@ -31,6 +31,7 @@ from portal.admin import (
     refunds,
     registering,
     runs,
+    searching,
     stripe_events,
     sync,
     today,
@@ -48,5 +49,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
-        *(registering.bp, people.bp, jobs.bp, comparing.bp),
+        *(registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
     )

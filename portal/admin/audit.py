@@ -72,8 +72,8 @@ def _names(entries: Sequence[AuditEntry]) -> dict[int, str]:
 
 
 def _wanted(organization: Organization | None) -> Wanted:
-    who, action = (request.args.get(name, "").strip()[:LONGEST_WORDS] for name in ("who", "action"))
-    return Wanted(organization.id if organization else None, who, action)
+    words = (request.args.get(name, "").strip()[:LONGEST_WORDS] for name in ("who", "action", "request"))
+    return Wanted(organization.id if organization else None, *words)
 
 
 def _organization() -> Organization | None:

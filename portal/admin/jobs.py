@@ -49,7 +49,7 @@ def again(job_number: int) -> ResponseReturnValue:
     if found.started:
         flash(f"{found.started} jobs are under way again.", "success")
     for sentence in found.refusals:
-        flash(sentence, "warning")
+        flash(sentence, "error")
     return redirect(url_for(".index"), 303)
 
 

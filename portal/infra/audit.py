@@ -30,6 +30,7 @@ class AuditEntry(Numbered, Model):
     __table_args__ = (
         Index("ix_audit_entries_organization_id_id", "organization_id", "id"),
         Index("ix_audit_entries_subject_kind_subject_id", "subject_kind", "subject_id"),
+        Index("ix_audit_entries_request_id", "request_id"),
     )
 
     at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

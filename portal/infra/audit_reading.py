@@ -22,11 +22,12 @@ def entries_about(subject: str, subject_id: int, *, limit: int = 50) -> list[Aud
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which entries are asked for: of an organization, by somebody, of an action; "" and None are all."""
+    """Which entries are asked for: of an organization, by somebody, of an action or a request; "" and None are all."""
 
     organization_id: int | None = None
     who: str = ""
     action: str = ""
+    request_id: str = ""
 
 
 def entries_wanted(wanted: Wanted, *, before: int | None, limit: int | None) -> list[AuditEntry]:
@@ -38,6 +39,8 @@ def entries_wanted(wanted: Wanted, *, before: int | None, limit: int | None) -> 
         query = query.where(AuditEntry.actor_name.icontains(wanted.who, autoescape=True))
     if wanted.action:
         query = query.where(AuditEntry.action.icontains(wanted.action, autoescape=True))
+    if wanted.request_id:
+        query = query.where(AuditEntry.request_id == wanted.request_id)
     if before is not None:
         query = query.where(AuditEntry.id < before)
     return list(db.session.scalars(query))

@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 from flask import g
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, DateTime, Engine, Identity, MetaData, Numeric, Text, Uuid, event
+from sqlalchemy import BigInteger, DateTime, Engine, Identity, Index, MetaData, Numeric, Text, Uuid, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, registry
 
@@ -59,6 +59,12 @@ if TYPE_CHECKING:
     Model = Base
 else:
     Model = db.Model
+
+
+def words_index(name: str, *columns: str) -> Index:
+    """An index of trigrams: finds any part of these texts, in any case."""
+    return Index(name, *columns, postgresql_using="gin", postgresql_ops=dict.fromkeys(columns, "gin_trgm_ops"))
+
 
 # A connection that was used so lately is not asked whether it still stands.
 TRUSTED_FOR_NS = 1_000_000_000

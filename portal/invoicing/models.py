@@ -23,7 +23,7 @@ from sqlalchemy.types import Date, Integer, Numeric, Text
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month
 from portal.core.statement import LineKind
-from portal.infra.db import Model, Numbered, Public, Quantity
+from portal.infra.db import Model, Numbered, Public, Quantity, words_index
 from portal.organizations.models import Organization, User
 
 
@@ -161,6 +161,7 @@ class OneOffItem(Public, Model):
     __tablename__ = "one_off_items"
     __table_args__ = (
         Index("ix_one_off_items_organization_id_invoice_id", "organization_id", "invoice_id"),
+        words_index("ix_one_off_items_words", "description"),
         CheckConstraint("kind IN ('charge', 'credit')", name="kind_known"),
         CheckConstraint("(kind = 'credit') = (amount < 0) OR amount = 0", name="credits_are_negative"),
         CheckConstraint("quantity > 0 AND quantity < 'Infinity'", name="quantity_positive"),

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
 from portal.core.taxes import TaxRounding, TaxTreatment
-from portal.infra.db import Model, Numbered, Public
+from portal.infra.db import Model, Numbered, Public, words_index
 
 
 class Organization(Public, Model):
@@ -16,6 +16,7 @@ class Organization(Public, Model):
 
     __tablename__ = "organizations"
     __table_args__ = (
+        words_index("ix_organizations_words", "name", "slug"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
         # What invoices and own prices refer to: none can be in another currency, nor the currency change under them.
         UniqueConstraint("id", "currency"),
@@ -50,6 +51,7 @@ class User(Public, Model):
     __tablename__ = "users"
     __table_args__ = (
         Index("uq_users_email", text("lower(email)"), unique=True),
+        words_index("ix_users_words", "name", "email"),
         CheckConstraint(
             "staff_role IN ('support', 'billing_operations', 'finance_lead', 'admin')",
             name="staff_role_known",
@@ -218,7 +220,10 @@ class ApiKey(Public, Model):
     """A key for machines. Without an organization it is the platform's own and may name any organization."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (Index("ix_api_keys_organization_id", "organization_id"),)
+    __table_args__ = (
+        Index("ix_api_keys_organization_id", "organization_id"),
+        Index("ix_api_keys_prefix", "prefix"),
+    )
 
     organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
     name: Mapped[str]

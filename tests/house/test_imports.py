@@ -21,7 +21,7 @@ FLOORS = (
     {"forecasting"},
     {"mailing"},
     {"budgets"},
-    {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "charts", "focus", "operator"},
+    {"billing_cycle", "doctor", "preflight", "signed_in", "billing_form", "charts", "searching", "focus", "operator"},
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {
         "web",
