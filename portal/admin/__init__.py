@@ -24,6 +24,7 @@ from portal.admin import (
     items,
     mails,
     organizations,
+    review,
     runs,
     stripe_events,
     sync,
@@ -40,6 +41,6 @@ def blueprints() -> tuple[Blueprint, ...]:
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
-        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
+        *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp),
     )

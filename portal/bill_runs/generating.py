@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import select, text
 
-from portal.bill_runs.flagging import Before, flags_of
+from portal.bill_runs.history import before_of_many
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState
+from portal.bill_runs.scoring import ASKS, Before, flags_of, score_of
 from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, settle, words_of
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
@@ -112,7 +111,8 @@ def _take_draft(item: BillRunItem, draft: Draft, before: Before) -> None:
     item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
     item.fingerprint = draft.fingerprint
     item.flags = [flag.facts() for flag in flags]
-    settle(item, ItemState.GENERATED if flags else ItemState.APPROVED)
+    item.score = score_of(flags)
+    settle(item, ItemState.GENERATED if item.score >= ASKS else ItemState.APPROVED)
 
 
 def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
@@ -135,29 +135,9 @@ def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
         )
         .execution_options(populate_existing=True)
     )
+    found = {each.id: each for each in organizations}
     return _Known(
-        organizations={each.id: each for each in organizations},
+        organizations=found,
         invoices={each.organization_id: each for each in invoices},
-        before=_before(month, organization_ids),
+        before=before_of_many(found, month),
     )
-
-
-def _before(month: Month, organization_ids: Sequence[int]) -> dict[int, Before]:
-    """Last month's final totals, and who has had any final invoice at all."""
-    is_last: Any = Invoice.period_start == month.previous.first_day
-    rows = db.session.execute(
-        select(Invoice.organization_id, func.sum(Invoice.total).filter(is_last), func.min(Invoice.period_start))
-        .where(
-            Invoice.organization_id.in_(organization_ids),
-            Invoice.period_start < month.first_day,
-            or_(Invoice.state == InvoiceState.FINALIZED, Invoice.state == InvoiceState.SCHEDULED),
-        )
-        .group_by(Invoice.organization_id)
-    )
-    found: dict[int, tuple[int | None, date]] = {row[0]: (row[1], row[2]) for row in rows}
-    return {
-        each: Before(None if found[each][0] is None else int(found[each][0] or 0), is_first=False)
-        if each in found
-        else Before()
-        for each in organization_ids
-    }
