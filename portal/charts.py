@@ -11,6 +11,7 @@ from portal.infra.formats import compact, quantity
 WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 16, 26
 GRID_LINES = 4
+LABEL_ABOVE = 5
 SERIES_COLOURS = 3
 # Below so many bars stand months, below more of them years.
 MOST_MONTH_NAMES = 13
@@ -60,6 +61,7 @@ class Chart:
     ticks: tuple[Mark, ...]
     rows: tuple[Row, ...]
     bar_width: Decimal
+    labels: tuple[Mark, ...] = ()
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -198,7 +200,7 @@ def waterfall(
     def y(level: Decimal) -> Decimal:
         return _tenths(TOP + (highest - level) * scale)
 
-    bars = []
+    bars, labels = [], []
     for index, (name, (begin, end)) in enumerate(zip(names, spans, strict=True)):
         is_end = index in (0, len(names) - 1)
         series = 1 if is_end else 2 if end >= begin else 3
@@ -206,6 +208,8 @@ def waterfall(
         value = end if is_end else end - begin
         height = max(y(min(begin, end)) - y(max(begin, end)), _tenths(Decimal(1)))
         bars.append(Bar(series, x, y(max(begin, end)), height, f"{name}: {say(value)}"))
+        middle = _tenths(LEFT + width * index + width / 2)
+        labels.append(Mark(middle, y(max(begin, end)) - LABEL_ABOVE, say(value)))
     grid = [lowest + (highest - lowest) * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
         title=title,
@@ -222,6 +226,7 @@ def waterfall(
             for name, value in zip(names, [levels[0], *(change for _, change in steps[1:]), levels[-1]], strict=True)
         ),
         bar_width=_tenths(width * 8 / 10),
+        labels=tuple(labels),
     )
 
 

@@ -16,8 +16,8 @@ from sqlalchemy import select
 from portal.bill_runs import steering
 from portal.bill_runs.advancing import advance
 from portal.bill_runs.item_files import HEAD, file_rows
-from portal.bill_runs.models import BillRun, ItemState, RunKind, RunState
-from portal.bill_runs.queries import items_of, list_runs, run_of_month
+from portal.bill_runs.models import NEEDS_SOMEBODY, BillRun, ItemState, RunKind, RunState
+from portal.bill_runs.queries import Wanted, items_of, list_runs, run_of_month
 from portal.bill_runs.reporting import counts_of, problems_of, progress_of, sums_of
 from portal.bill_runs.starting import start_run
 from portal.core.money import major_text
@@ -138,12 +138,12 @@ def _print(run: BillRun) -> None:
         amounts = (major_text(amount, each.currency) for amount in (each.total, each.amount_due, each.before))
         sums.add_row(each.currency, f"{each.organizations:,}", *amounts)
     print_table(sums)
-    flagged = items_of(run, (ItemState.GENERATED, ItemState.HELD, ItemState.FAILED), limit=20)
+    flagged = items_of(run, Wanted(NEEDS_SOMEBODY), limit=20)
     for item in flagged:
         why = " ".join([item.reason or "", *(flag["sentence"] for flag in item.flags)]).strip()
         console.print(f"{item.organization.name}: {why}", markup=False)
     whole = sum(counts.values())
-    needing = sum(counts[state] for state in (ItemState.GENERATED, ItemState.HELD, ItemState.FAILED))
+    needing = sum(counts[state] for state in NEEDS_SOMEBODY)
     if needing:
         console.print(f"{whole - needing:,} of {whole:,} done, {needing:,} need somebody.")
     if counts[ItemState.SCHEDULED]:

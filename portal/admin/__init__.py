@@ -30,6 +30,7 @@ from portal.admin import (
     people,
     refunds,
     registering,
+    review,
     runs,
     searching,
     stripe_events,
@@ -47,7 +48,7 @@ def blueprints() -> tuple[Blueprint, ...]:
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
-        *(runs.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
+        *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
         *(registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
     )

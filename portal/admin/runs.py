@@ -10,11 +10,12 @@ from flask import Response, current_app, flash, redirect, render_template, reque
 from werkzeug.wrappers import Response as Answer
 
 from portal import stepping_up
+from portal.admin.run_decisions import decide_as_asked, flash_refused
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs import steering
 from portal.bill_runs.item_files import HEAD, file_rows
 from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, ItemState, RunKind, RunState
-from portal.bill_runs.queries import items_of, largest_of, list_runs, run_of
+from portal.bill_runs.queries import Wanted, items_of, largest_of, list_runs, run_of
 from portal.bill_runs.reporting import (
     approved_sums,
     compared_with_stripe,
@@ -25,7 +26,7 @@ from portal.bill_runs.reporting import (
     sums_of,
     wrong_at_stripe,
 )
-from portal.bill_runs.reviewing import Decided, approve, compute_again, hold
+from portal.bill_runs.scoring import REASONS
 from portal.bill_runs.starting import start_run
 from portal.bill_runs.steps import may_enter
 from portal.billing_cycle import finalizable_from
@@ -35,14 +36,17 @@ from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.db import transaction
 from portal.infra.pages import csv_response, policy
+from portal.organizations.queries import LONGEST_ID
 from portal.signed_in import me
 
 PER_PAGE = 50
-_NUMBER = re.compile(r"[0-9]{1,18}")
+# From so many invoices on their number is typed before they become final.
+BULK_FROM = 10
 MONTHS_TO_CHOOSE = 12
 SECONDS_BETWEEN_LOOKS = 3
 QUEUES: dict[str, tuple[str, tuple[ItemState, ...]]] = {
     "review": ("Needs review", NEEDS_SOMEBODY),
+    "held": ("Held", (ItemState.HELD,)),
     "approved": ("Approved", (ItemState.APPROVED,)),
     "frozen": ("In the hold window", (ItemState.SCHEDULED,)),
     "final": ("Final", (ItemState.FINALIZED,)),
@@ -55,6 +59,7 @@ STEPS: dict[str, Callable[[UUID, datetime], BillRun]] = {
     "cancel": lambda run, now: steering.cancel_run(run, now=now),
     "close": lambda run, now: steering.close_run(run, by=me().name, now=now),
 }
+_CURSOR = re.compile(r"[0-9]{1,6}\|[0-9]+", re.ASCII)
 bp = staff_blueprint("admin_runs")
 
 
@@ -113,9 +118,10 @@ def progress(public_id: UUID) -> Response:
 @bp.get("/runs/<uuid:public_id>/items.csv")
 @policy("view organizations")
 def as_csv(public_id: UUID) -> Response:
-    """Every organization of the run with its figures and reasons."""
+    """Every organization of the run with its figures and reasons; of one part of it, if asked for."""
     run = run_of(public_id)
-    return csv_response(f"run-{run.period}-{run.kind}", HEAD, file_rows(items_of(run, limit=None)))
+    rows = file_rows(items_of(run, _wanted(request.args.get("queue", "all")), limit=None))
+    return csv_response(f"run-{run.period}-{run.kind}", HEAD, rows)
 
 
 @bp.post("/runs/<uuid:public_id>/items")
@@ -124,36 +130,13 @@ def decide(public_id: UUID) -> Answer | tuple[str, int]:
     """Approve, hold or compute again what was chosen; each is checked again, and the answer says what was not done."""
     try:
         with transaction():
-            decided, words = _decide(public_id)
+            decided, words = decide_as_asked(public_id)
     except PortalError as refusal:
         return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
     if decided.done:
         flash(f"{words}: {decided.done:,}.", "success")
-    for name, sentence in decided.refused:
-        flash(f"{name}: {sentence}", "error")
+    flash_refused(decided)
     return redirect(url_for(".show", public_id=public_id, queue=request.form.get("queue") or None), 303)
-
-
-def _decide(public_id: UUID) -> tuple[Decided, str]:
-    chosen = _chosen()
-    match request.form.get("step"):
-        case "approve":
-            return approve(public_id, chosen, by=me().name, now=clock.now()), "Approved"
-        case "hold":
-            reason = request.form.get("reason", "")
-            return hold(public_id, chosen, reason=reason, by=me().name, now=clock.now()), "Held"
-        case "compute":
-            return compute_again(public_id, chosen, now=clock.now()), "Computed again"
-    raise InvalidInput("Choose whether to approve, to hold or to compute again.", field="step")
-
-
-def _chosen() -> dict[UUID, str]:
-    """The organizations that were ticked, each with the fingerprint of the draft that was seen."""
-    try:
-        parts = [value.partition("|") for value in request.form.getlist("item")]
-        return {UUID(organization): fingerprint for organization, _, fingerprint in parts}
-    except ValueError:
-        raise InvalidInput("Choose organizations of the list.", field="item") from None
 
 
 @bp.get("/runs/<uuid:public_id>/finalize")
@@ -171,6 +154,8 @@ def confirm(public_id: UUID) -> str | Answer:
 def finalize(public_id: UUID) -> Answer | tuple[str, int]:
     """Let what is approved become final, if it is still as many as were seen."""
     run = run_of(public_id)
+    if _is_bulk(run) and request.form.get("typed", "").replace(",", "").strip() != request.form.get("approved"):
+        return _last_look(run, stepping_up.question() if _is_large(run) else None, wrong=True), 422
     question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(run) else None
     if question is not None:
         return _last_look(run, question), 422
@@ -205,7 +190,12 @@ def _is_large(run: BillRun) -> bool:
     return any(stepping_up.is_large(total, currency) for currency, _, total in approved_sums(run))
 
 
-def _last_look(run: BillRun, question: stepping_up.Question | None) -> str:
+def _is_bulk(run: BillRun) -> bool:
+    """Whether so many are approved that one click is too little."""
+    return counts_of(run)[ItemState.APPROVED] >= BULK_FROM
+
+
+def _last_look(run: BillRun, question: stepping_up.Question | None, *, wrong: bool = False) -> str:
     counts = counts_of(run)
     return render_template(
         "admin/runs/finalize.html",
@@ -215,27 +205,41 @@ def _last_look(run: BillRun, question: stepping_up.Question | None) -> str:
         sums=approved_sums(run),
         largest=largest_of(run, ItemState.APPROVED),
         question=question,
+        wrong=wrong,
+        is_bulk=_is_bulk(run),
     )
 
 
 def _page(run: BillRun, *, sentence: str | None = None) -> str:
     queue = request.values.get("queue", "review")
-    if queue not in QUEUES:
-        raise InvalidInput(f"“{queue}” is not a part of a run.", field="queue")
-    found = items_of(run, QUEUES[queue][1], after=_cursor(), limit=PER_PAGE + 1)
+    wanted = _wanted(queue)
+    found = items_of(run, wanted, after=_cursor(), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     return render_template(
         "admin/runs/show.html",
         items=shown,
         queue=queue,
+        wanted=wanted,
+        reasons=REASONS,
+        asked={name: value for name in ("reason", "mine") if (value := request.args.get(name))},
         queues=[(name, label) for name, (label, _) in QUEUES.items()],
-        more=f"{shown[-1].score}.{shown[-1].organization_id}" if len(found) > PER_PAGE else None,
+        more=f"{shown[-1].score}|{shown[-1].organization_id}" if len(found) > PER_PAGE else None,
         paged="after" in request.args,
         may_decide=run.stage in AT_WORK and not run.is_rehearsal,
         sentence=sentence,
         entries=entries_about("bill run", run.id),
         **_moving(run),
     )
+
+
+def _wanted(queue: str) -> Wanted:
+    """The part of a run, the reason and the person that the address asks for."""
+    if queue not in QUEUES:
+        raise InvalidInput(f"“{queue}” is not a part of a run.", field="queue")
+    reason = request.args.get("reason", "")
+    if reason and reason not in REASONS:
+        raise InvalidInput(f"“{reason}” is not a reason to look at a draft.", field="reason")
+    return Wanted(QUEUES[queue][1], reason, me().name if request.args.get("mine") else "")
 
 
 def _moving(run: BillRun) -> dict[str, Any]:
@@ -264,9 +268,11 @@ def _moving(run: BillRun) -> dict[str, Any]:
 
 def _cursor() -> tuple[int, int] | None:
     """The last row of the page before, as the link to this page names it."""
-    score, _, organization_id = request.args.get("after", "").partition(".")
-    numbers = [int(part) for part in (score, organization_id) if _NUMBER.fullmatch(part)]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+    after = request.args.get("after", "")
+    if len(after) > LONGEST_ID or not _CURSOR.fullmatch(after):
+        return None
+    score, _, organization_id = after.partition("|")
+    return int(score), int(organization_id)
 
 
 def _to(run: BillRun) -> Answer:

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from portal.bill_runs.generating import adopt_final, generate_again
 from portal.bill_runs.models import BillRun, BillRunItem, ItemState, RunState
+from portal.bill_runs.scoring import CHANGED_POINTS
 from portal.bill_runs.work import (
     NOT_ITS_FAULT,
     claim,
@@ -147,6 +148,7 @@ def _computed_anew(lease: Lease, run_id: int, organization_id: int) -> bool:
             decided_by, before = item.decided_by, item.total
             generate_again(run, item)
             if decided_by and item.state in (ItemState.APPROVED, ItemState.GENERATED):
+                item.score += CHANGED_POINTS
                 move(item, ItemState.GENERATED, reason=_changed(item, decided_by, before))
             return item.state == ItemState.APPROVED
     return False

@@ -2,17 +2,16 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import select, text
 
-from portal.bill_runs.flagging import Before, flags_of, needs_review, score_of
-from portal.bill_runs.history import histories
+from portal.bill_runs.history import before_of_many
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState
+from portal.bill_runs.scoring import ASKS, Before, flags_of, score_of
 from portal.bill_runs.work import NOT_ITS_FAULT, claim, hold_run, items_in, move, settle, words_of
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
-from portal.infra import clock
 from portal.infra.db import db
 from portal.infra.outbox import Lease
 from portal.invoicing.drafting import Draft, drafts_of
@@ -91,10 +90,6 @@ def _compute(run: BillRun, items: Sequence[BillRunItem]) -> None:
         invoice = known.invoices.get(item.organization_id)
         item.currency, item.total_before = organization.currency, known.before[item.organization_id].total
         item.invoice_id = invoice.id if invoice and not run.is_rehearsal else None
-        if item.state == ItemState.APPROVED and item.decided_by is not None:
-            known.before[item.organization_id] = replace(
-                known.before[item.organization_id], approved_by=item.decided_by, approved_total=item.total
-            )
         item.decided_by = item.decided_at = None
         if invoice is not None and invoice.state == InvoiceState.FINALIZED:
             adopt_final(item, invoice)
@@ -116,8 +111,8 @@ def _take_draft(item: BillRunItem, draft: Draft, before: Before) -> None:
     item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
     item.fingerprint = draft.fingerprint
     item.flags = [flag.facts() for flag in flags]
-    item.score = score_of(flags, draft.statement.total, item.currency)
-    settle(item, ItemState.GENERATED if needs_review(flags) else ItemState.APPROVED)
+    item.score = score_of(flags)
+    settle(item, ItemState.GENERATED if item.score >= ASKS else ItemState.APPROVED)
 
 
 def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
@@ -127,8 +122,9 @@ def adopt_final(item: BillRunItem, invoice: Invoice) -> None:
 
 
 def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
-    query = select(Organization).where(Organization.id.in_(organization_ids)).execution_options(populate_existing=True)
-    organizations = {each.id: each for each in db.session.scalars(query)}
+    organizations = db.session.scalars(
+        select(Organization).where(Organization.id.in_(organization_ids)).execution_options(populate_existing=True)
+    )
     invoices = db.session.scalars(
         select(Invoice)
         .where(
@@ -139,8 +135,9 @@ def _known(month: Month, organization_ids: Sequence[int]) -> _Known:
         )
         .execution_options(populate_existing=True)
     )
+    found = {each.id: each for each in organizations}
     return _Known(
-        organizations=organizations,
+        organizations=found,
         invoices={each.organization_id: each for each in invoices},
-        before=histories(month, organizations, today=clock.now().date()),
+        before=before_of_many(found, month),
     )

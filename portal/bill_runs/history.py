@@ -1,108 +1,148 @@
-"""What flagging compares drafts with: earlier totals, meters and dues of many organizations, in a few statements."""
+"""What drafts are compared with, read for many organizations at once: so many queries, however many there are."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, or_, select, text
 
-from portal.bill_runs.flagging import MONTHS_LOOKED_AT, Before
-from portal.catalog.models import PriceVersion
+from portal.bill_runs.scoring import Before
 from portal.core.lifecycle import InvoiceState, PaymentState
-from portal.core.periods import Month
+from portal.core.periods import Month, midnight
+from portal.core.taxes import TaxTreatment
 from portal.infra.db import db
 from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 from portal.payments.method_models import PaymentMethod
 
+MONTHS_BACK = 3
+# Who had usage in so many percent of the hours of the month before sends steadily.
+STEADY_PERCENT = 90
 _UNPAID = (PaymentState.OPEN, PaymentState.ACTION_REQUIRED, PaymentState.FAILED)
 _METERS = text("""
-    SELECT DISTINCT item.organization_id, meter.code
-    FROM invoices AS invoice
-    JOIN invoice_items AS item ON item.invoice_id = invoice.id
-    JOIN price_versions AS version ON version.id = item.price_version_id
-    JOIN prices AS price ON price.id = version.price_id
-    JOIN meters AS meter ON meter.id = price.meter_id
-    WHERE invoice.organization_id = ANY(:organizations) AND invoice.period_start >= :since
-      AND invoice.period_start < :month AND invoice.state IN ('finalized', 'scheduled') AND item.kind = 'usage'
+    SELECT i.organization_id, l.derivation ->> 'meter' AS meter, bool_or(i.period_start = :last) AS of_last
+    FROM invoices AS i JOIN invoice_items AS l ON l.invoice_id = i.id
+    WHERE i.organization_id = ANY(:ids) AND i.period_start >= :first AND i.period_start < :month
+      AND i.state IN ('finalized', 'scheduled') AND l.kind = 'usage' AND l.quantity <> 0
+    GROUP BY 1, 2
+""")
+_EVENTS = text("""
+    SELECT organization_id, sum(events) AS events,
+           coalesce(sum(events) FILTER (WHERE recorded_day >= :end), 0) AS late_events
+    FROM usage_daily WHERE organization_id = ANY(:ids) AND day >= :month AND day < :end
+    GROUP BY organization_id
+""")
+# The longest stretch between two hours with usage, the month's own ends included.
+_GAPS = text("""
+    WITH steady AS (
+        SELECT organization_id FROM usage_hourly
+        WHERE organization_id = ANY(:ids) AND hour >= :before AND hour < :start
+        GROUP BY organization_id
+        HAVING count(DISTINCT hour) * 100 >= :percent * extract(epoch FROM CAST(:start AS timestamptz) - :before) / 3600
+    ), hours AS (
+        SELECT DISTINCT organization_id, hour FROM usage_hourly JOIN steady USING (organization_id)
+        WHERE hour >= :start AND hour < :end
+    ), stretches AS (
+        SELECT organization_id, hour,
+               lag(hour, 1, CAST(:start AS timestamptz) - interval '1 hour') OVER following AS earlier,
+               lead(hour, 1, CAST(:end AS timestamptz)) OVER following AS later
+        FROM hours WINDOW following AS (PARTITION BY organization_id ORDER BY hour)
+    )
+    SELECT organization_id,
+           CAST(max(extract(epoch FROM greatest(hour - earlier, later - hour)) / 3600) AS bigint) - 1 AS gap_hours
+    FROM stretches GROUP BY organization_id
 """)
 
 
-def histories(month: Month, organizations: Mapping[int, Organization], *, today: date) -> dict[int, Before]:
-    """What is known of each organization besides its draft of a month."""
+def before_of_many(organizations: Mapping[int, Organization], month: Month) -> dict[int, Before]:
+    """What is known of organizations beside their drafts of a month, by their ids."""
     ids = list(organizations)
-    since = month.plus(-MONTHS_LOOKED_AT).first_day
-    totals, first = _totals(month, since, ids), _first_months(month, ids)
-    meters, overdue = _meters(month, since, ids), _overdue(month, ids, today)
-    changed, with_method = _changed_prices(month), _with_method(organizations.values())
-    return {
-        each.id: Before(
-            total=totals.get(each.id, {}).get(month.previous.first_day),
-            is_first=each.id not in first,
-            totals=tuple(total for _, total in sorted(totals.get(each.id, {}).items(), reverse=True)),
-            meters=frozenset(meters.get(each.id, ())),
-            changed_prices=changed,
-            overdue=tuple(overdue.get(each.id, ())),
-            has_tax_id=each.tax_treatment != "reverse_charge" or bool(each.tax_id),
-            has_payment_method=each.collection_method != "charge_automatically" or each.id in with_method,
+    totals = _totals(month, ids)
+    meters = _meters(month, ids)
+    events = {row.organization_id: row for row in db.session.execute(_EVENTS, _span(month, ids))}
+    gaps = _gaps(month, ids)
+    unpaid = _unpaid(month, ids)
+    payable = _payable(organizations.values())
+    found = {}
+    for each, organization in organizations.items():
+        of_month, is_first = totals.get(each, ({}, True))
+        used = events.get(each)
+        count, due = unpaid.get(each, (0, 0))
+        found[each] = Before(
+            total=of_month.get(month.previous),
+            is_first=is_first,
+            totals=tuple(of_month[back] for back in sorted(of_month, reverse=True)),
+            meters=frozenset(meters.get(each, {})),
+            meters_last=frozenset(meter for meter, of_last in meters.get(each, {}).items() if of_last),
+            events=int(used.events) if used else 0,
+            late_events=int(used.late_events) if used else 0,
+            gap_hours=gaps.get(each),
+            unpaid=count,
+            unpaid_due=due,
+            is_active=organization.status == "active",
+            has_address=bool(organization.address),
+            lacks_payment_method=organization.collection_method == "charge_automatically" and each not in payable,
+            lacks_tax_id=organization.tax_treatment == TaxTreatment.REVERSE_CHARGE and not organization.tax_id,
         )
-        for each in organizations.values()
-    }
+    return found
 
 
-def _totals(month: Month, since: date, ids: Sequence[int]) -> dict[int, dict[date, int]]:
+def _span(month: Month, ids: Sequence[int]) -> dict[str, Any]:
+    return {"ids": ids, "month": month.first_day, "end": month.next.first_day}
+
+
+def _totals(month: Month, ids: Sequence[int]) -> dict[int, tuple[dict[Month, int], bool]]:
+    """The final totals of the months before, and whether an organization's first invoice is still to come."""
     rows = db.session.execute(
         select(Invoice.organization_id, Invoice.period_start, func.sum(Invoice.total))
-        .where(*_final(ids), Invoice.period_start >= since, Invoice.period_start < month.first_day)
+        .where(
+            Invoice.organization_id.in_(ids),
+            Invoice.period_start < month.first_day,
+            or_(Invoice.state == InvoiceState.FINALIZED, Invoice.state == InvoiceState.SCHEDULED),
+        )
         .group_by(Invoice.organization_id, Invoice.period_start)
     )
-    found: dict[int, dict[date, int]] = {}
-    for organization_id, start, total in rows:
-        found.setdefault(organization_id, {})[start] = int(total)
+    found: dict[int, tuple[dict[Month, int], bool]] = {}
+    for organization_id, period_start, total in rows:
+        of_month, _ = found.setdefault(organization_id, ({}, False))
+        if period_start >= month.plus(-MONTHS_BACK).first_day:
+            of_month[Month.of(period_start)] = int(total)
     return found
 
 
-def _first_months(month: Month, ids: Sequence[int]) -> set[int]:
-    """Those who have had a final invoice at all."""
-    query = select(Invoice.organization_id).where(*_final(ids), Invoice.period_start < month.first_day).distinct()
-    return set(db.session.scalars(query))
-
-
-def _meters(month: Month, since: date, ids: Sequence[int]) -> dict[int, list[str]]:
-    rows = db.session.execute(_METERS, {"organizations": list(ids), "since": since, "month": month.first_day})
-    found: dict[int, list[str]] = {}
-    for organization_id, code in rows:
-        found.setdefault(organization_id, []).append(code)
+def _meters(month: Month, ids: Sequence[int]) -> dict[int, dict[str, bool]]:
+    """The meters billed in the months before, and whether last month was among them."""
+    back = {"first": month.plus(-MONTHS_BACK).first_day, "last": month.previous.first_day}
+    found: dict[int, dict[str, bool]] = {}
+    for row in db.session.execute(_METERS, {"ids": ids, "month": month.first_day, **back}):
+        if row.meter is not None:
+            found.setdefault(row.organization_id, {})[row.meter] = row.of_last
     return found
 
 
-def _overdue(month: Month, ids: Sequence[int], today: date) -> dict[int, list[str]]:
+def _gaps(month: Month, ids: Sequence[int]) -> dict[int, int]:
+    span = {"before": month.previous.start, "start": month.start, "end": midnight(month.next.first_day)}
+    rows = db.session.execute(_GAPS, {"ids": ids, "percent": STEADY_PERCENT, **span})
+    return {row.organization_id: int(row.gap_hours) for row in rows}
+
+
+def _unpaid(month: Month, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """How many invoices were due before the month's end and are not paid, and what is due of them."""
     rows = db.session.execute(
-        select(Invoice.organization_id, Invoice.number)
+        select(Invoice.organization_id, func.count(), func.sum(Invoice.amount_due))
         .where(
             Invoice.organization_id.in_(ids),
             Invoice.period_start < month.first_day,
             Invoice.state == InvoiceState.FINALIZED,
             Invoice.payment_state.in_(_UNPAID),
-            Invoice.due_date < today,
+            Invoice.due_date < month.next.first_day,
         )
-        .order_by(Invoice.period_start)
+        .group_by(Invoice.organization_id)
     )
-    found: dict[int, list[str]] = {}
-    for organization_id, number in rows:
-        found.setdefault(organization_id, []).append(number or "")
-    return found
+    return {row[0]: (row[1], int(row[2])) for row in rows}
 
 
-def _changed_prices(month: Month) -> frozenset[int]:
-    """Versions of prices that began after the month's first day."""
-    query = select(PriceVersion.id).where(
-        PriceVersion.valid_from > month.first_day, PriceVersion.valid_from <= month.last_day
-    )
-    return frozenset(db.session.scalars(query))
-
-
-def _with_method(organizations: Any) -> set[int]:
+def _payable(organizations: Iterable[Organization]) -> set[int]:
+    """Those charged automatically who have a payment method."""
     automatic = [each.id for each in organizations if each.collection_method == "charge_automatically"]
     if not automatic:
         return set()
@@ -110,10 +150,3 @@ def _with_method(organizations: Any) -> set[int]:
         PaymentMethod.organization_id.in_(automatic), PaymentMethod.stripe_id.is_not(None)
     )
     return set(db.session.scalars(query))
-
-
-def _final(ids: Sequence[int]) -> tuple[Any, ...]:
-    return (
-        Invoice.organization_id.in_(ids),
-        Invoice.state.in_((InvoiceState.FINALIZED, InvoiceState.SCHEDULED)),
-    )

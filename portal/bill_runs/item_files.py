@@ -8,7 +8,7 @@ from portal.core.money import major_text
 
 HEAD = (
     *("organization", "organization_id", "state", "reason", "flags", "currency", "last_month", "total", "amount_due"),
-    *("invoice", "number", "decided_by", "decided_at"),
+    *("invoice", "number", "decided_by", "decided_at", "score", "assigned_to"),
 )
 
 
@@ -28,4 +28,6 @@ def file_rows(items: Iterable[BillRunItem]) -> Iterator[tuple[Any, ...]]:
             item.invoice.number if item.invoice else None,
             item.decided_by,
             item.decided_at.isoformat() if item.decided_at else None,
+            item.score,
+            item.assigned_to,
         )

@@ -121,9 +121,9 @@ class BillRun(Public, Model):
 class BillRunItem(Model):
     """One organization in a run.
 
-    `flags` are why somebody should look: code, sentence, weight, and whether it blocks; `score` orders the queue.
-    `fingerprint` is of the draft that the
-    flags and the approval are about. `attempts` counts the tries in the current state, before each begins.
+    `flags` are why somebody should look: code, sentence, whether it blocks, and points, which come to the `score`.
+    `fingerprint` is of the draft that the flags and the approval are about. `attempts` counts the tries in the current
+    state, before each begins. `assigned_to` is who has taken it on.
     """
 
     __tablename__ = "bill_run_items"
@@ -135,8 +135,13 @@ class BillRunItem(Model):
             name="computed",
         ),
         Index("ix_bill_run_items_bill_run_id_state_organization_id", "bill_run_id", "state", "organization_id"),
-        Index("ix_bill_run_items_queue", "bill_run_id", "state", text("score DESC"), "organization_id"),
         Index("ix_bill_run_items_bill_run_id_chunk", "bill_run_id", "chunk"),
+        Index(
+            "ix_bill_run_items_bill_run_id_score_organization_id",
+            "bill_run_id",
+            text("score DESC"),
+            "organization_id",
+        ),
         Index("ix_bill_run_items_organization_id", "organization_id"),
         Index("ix_bill_run_items_invoice_id", "invoice_id"),
     )
@@ -148,7 +153,8 @@ class BillRunItem(Model):
     state: Mapped[ItemState] = mapped_column(Text, server_default="waiting")
     reason: Mapped[str | None]
     flags: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
-    score: Mapped[int] = mapped_column(server_default=text("0"))
+    score: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    assigned_to: Mapped[str | None]
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
     total_before: Mapped[int | None]
     total: Mapped[int | None]

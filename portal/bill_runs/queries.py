@@ -1,16 +1,30 @@
 """Reads of runs and their items."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import contains_eager, joinedload
 
-from portal.bill_runs.models import BillRun, BillRunItem, ItemState, RunKind
+from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, RunKind
 from portal.core.errors import NotFound
 from portal.core.periods import Month
 from portal.infra.db import db
 from portal.invoicing.models import Invoice
+from portal.organizations.models import Organization
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which items of a run are asked for: in these states, with this reason, of this person; empty is all."""
+
+    states: Collection[ItemState] = ()
+    reason: str = ""
+    assigned_to: str = ""
+
+
+EVERYTHING = Wanted()
 
 
 def list_runs(*, limit: int = 100) -> list[BillRun]:
@@ -37,11 +51,11 @@ def run_of_month(month: Month, kind: RunKind = RunKind.MONTHLY) -> BillRun:
 
 
 def items_of(
-    run: BillRun, states: Collection[ItemState] = (), *, after: tuple[int, int] | None = None, limit: int | None = 50
+    run: BillRun, wanted: Wanted = EVERYTHING, *, after: tuple[int, int] | None = None, limit: int | None = 50
 ) -> list[BillRunItem]:
-    """One page of a run's items with their organizations, what weighs most first; all of them without a limit.
+    """One page of a run's items with their organizations, the highest score first; all of them without a limit.
 
-    `after` is the score and organization of the last item of the page before.
+    `after` is the score and the organization of the last item of the page before.
     """
     query = (
         select(BillRunItem)
@@ -54,11 +68,38 @@ def items_of(
         .order_by(BillRunItem.score.desc(), BillRunItem.organization_id)
         .limit(limit)
     )
-    if states:
-        query = query.where(BillRunItem.state.in_(states))
+    if wanted.states:
+        query = query.where(BillRunItem.state.in_(wanted.states))
+    if wanted.reason:
+        query = query.where(BillRunItem.flags.contains([{"code": wanted.reason}]))
+    if wanted.assigned_to:
+        query = query.where(BillRunItem.assigned_to == wanted.assigned_to)
     if after is not None:
-        query = query.where(tuple_(-BillRunItem.score, BillRunItem.organization_id) > tuple_(-after[0], after[1]))
+        query = query.where(tuple_(-BillRunItem.score, BillRunItem.organization_id) > (-after[0], after[1]))
     return list(db.session.scalars(query))
+
+
+def item_of(run: BillRun, organization: UUID) -> BillRunItem:
+    """One organization of a run, fresh from the database. Raises NotFound."""
+    query = (
+        select(BillRunItem)
+        .join(BillRunItem.organization)
+        .where(BillRunItem.bill_run_id == run.id, Organization.public_id == organization)
+        .options(contains_eager(BillRunItem.organization), joinedload(BillRunItem.invoice))
+        .execution_options(populate_existing=True)
+    )
+    item: BillRunItem | None = db.session.scalar(query)
+    if item is None:
+        raise NotFound("There is no such organization in the run.")
+    return item
+
+
+def run_in_review() -> BillRun | None:
+    """The earliest month whose run is at work; None if there is none."""
+    at_work = or_(BillRun.state.in_(AT_WORK), BillRun.paused_from.in_(AT_WORK))
+    query = select(BillRun).where(BillRun.kind == RunKind.MONTHLY, at_work).order_by(BillRun.month).limit(1)
+    run: BillRun | None = db.session.scalar(query)
+    return run
 
 
 def largest_of(run: BillRun, state: ItemState, *, limit: int = 5) -> list[BillRunItem]:

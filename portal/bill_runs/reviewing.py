@@ -11,6 +11,7 @@ from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, Ru
 from portal.bill_runs.steps import locked_run_of, record
 from portal.bill_runs.work import move, ring
 from portal.core.errors import InvalidInput, InvalidTransition
+from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.models import Organization
 
@@ -77,6 +78,50 @@ def compute_again(public_id: UUID, seen: Mapping[UUID, str], *, now: datetime) -
         move(item, ItemState.WAITING)
         decided.done += 1
     _write_down(run, "computed drafts of bill run again", items, decided, now)
+    return decided
+
+
+def put_back(public_id: UUID, seen: Mapping[UUID, str], *, now: datetime) -> Decided:
+    """Undo: what was approved or held is looked at again."""
+    run, items = _items(public_id, seen)
+    decided = Decided()
+    for item in items:
+        if item.state not in (ItemState.APPROVED, ItemState.HELD):
+            decided.refused.append((item.organization.name, f"It is {item.state}."))
+            continue
+        item.decided_by = item.decided_at = None
+        move(item, ItemState.GENERATED)
+        decided.done += 1
+    _write_down(run, "put drafts back into review of bill run", items, decided, now)
+    return decided
+
+
+def assign(public_id: UUID, seen: Mapping[UUID, str], *, to: str | None, now: datetime) -> Decided:
+    """Say who looks at these organizations' drafts; None for nobody. It changes nothing else."""
+    run, items = _items(public_id, seen)
+    for item in items:
+        item.assigned_to = to
+    decided = Decided(done=len(items))
+    _write_down(run, f"assigned drafts of bill run to {to or 'nobody'}", items, decided, now)
+    return decided
+
+
+def comment(public_id: UUID, seen: Mapping[UUID, str], *, text: str) -> Decided:
+    """Keep a remark on these organizations' drafts in their invoices' history. Raises InvalidInput."""
+    text = text.strip()
+    if not 0 < len(text) <= LONGEST_REASON:
+        raise InvalidInput(f"Write a comment of up to {LONGEST_REASON} characters.", field="reason")
+    _, items = _items(public_id, seen)
+    decided = Decided()
+    for item in items:
+        if item.invoice_id is None:
+            decided.refused.append((item.organization.name, "It has no draft yet."))
+            continue
+        # Staff's own words: not in the organization's log.
+        audit.record(
+            "commented on the draft", subject="invoice", subject_id=item.invoice_id, organization_id=None, reason=text
+        )
+        decided.done += 1
     return decided
 
 

@@ -23,6 +23,7 @@ class Step(StrEnum):
     NEW = "new"
     GONE = "gone"
     FEES = "fees"
+    PRORATION = "proration"
     ONE_OFF = "one_off"
     LATE = "late"
     TAKEN_OFF = "taken_off"
@@ -44,13 +45,17 @@ _STEP_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One line of a bill, as far as it matters here; `amount` in minor units."""
+    """One line of a bill, as far as it matters here; `amount` in minor units.
+
+    `is_prorated` for a fee of a part of its period.
+    """
 
     kind: LineKind
     name: str
     unit: str
     quantity: Decimal
     amount: int
+    is_prorated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def _together(parts: Iterable[Part]) -> dict[_Key, _Sum]:
     """Quantity and amount of each thing; a price that changed within the month has left two lines of it."""
     found: dict[_Key, _Sum] = {}
     for part in parts:
-        key = (_STEP_OF.get(part.kind), part.name, part.unit)
+        key = (Step.PRORATION if part.is_prorated else _STEP_OF.get(part.kind), part.name, part.unit)
         quantity, amount = found.get(key, (Decimal(0), 0))
         found[key] = (EXACT.add(quantity, part.quantity), amount + part.amount)
     return found

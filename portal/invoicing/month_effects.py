@@ -11,6 +11,8 @@ from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
 from portal.invoicing.shown import ShownLine, lines_of_document, lines_of_draft
 
+_WHOLE = "1"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -49,4 +51,14 @@ def _lines_of(invoice: Invoice) -> list[ShownLine]:
 
 
 def _parts(lines: Iterable[ShownLine]) -> list[Part]:
-    return [Part(LineKind(line.kind), line.description, line.unit, line.quantity, line.amount) for line in lines]
+    return [
+        Part(
+            LineKind(line.kind),
+            line.description,
+            line.unit,
+            line.quantity,
+            line.amount,
+            is_prorated=line.kind == LineKind.RECURRING and line.derivation.get("share", _WHOLE) != _WHOLE,
+        )
+        for line in lines
+    ]

@@ -44,7 +44,7 @@ def customers(count: int, *, first: int = 1) -> list[Organization]:
     make_price(meter, "0.01")
     made = []
     for number in range(first, first + count):
-        organization = make_organization(f"org-{number:03d}")
+        organization = make_organization(f"org-{number:03d}", address="1 Quay")
         make_final(organization, f"{number}.00", month=MONTH.previous)
         use(organization, meter, 100 * number, at=date(2026, 10, 5), region="ams")
         made.append(organization)

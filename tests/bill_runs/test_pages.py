@@ -158,7 +158,8 @@ def test_every_organization_with_its_figures_is_in_the_file(admin, run):  # noqa
     answer = admin.client.get(f"{run}/items.csv")
     [row] = csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff")))
     assert (row["organization"], row["total"], row["currency"], row["state"]) == ("Acme", "20.00", "USD", "generated")
-    assert row["flags"] == "It is the first invoice."
+    assert row["flags"] == "It is the first invoice. The customer's address is missing."
+    assert (row["score"], row["assigned_to"]) == ("24", "")
 
 
 def test_a_month_that_is_not_over_is_refused_in_words(admin, month):  # noqa: F811
@@ -247,3 +248,40 @@ def test_a_run_that_the_clock_has_started_is_the_one_that_the_page_shows(app, ad
         admin.open("/admin/runs").form(action="/admin/runs"), {"month": str(month)}, button="Start the run"
     )
     assert "Started by the clock" in page.text
+
+
+def test_one_organization_is_reviewed_with_the_way_from_last_month(admin, run, world):  # noqa: F811
+    page = admin.open("/admin/review")
+    assert page.url.startswith(run)
+    page = admin.open(page.link(start=f"{run}/organizations/").href)
+    address = page.url
+    assert "Why to look: 24 points" in page.text
+    assert "It is the first invoice." in page.text
+    assert "20.00" in page.text
+    admin.submit(page.form(action="/items"), {"reason": "They have moved."}, button="Comment")
+    admin.submit(page.form(action="/items"), button="Assign to me")
+    page = admin.open(address)
+    assert "They have moved." in page.text
+    assert "Assigned to admin." in page.text
+    assert "Acme" in admin.open(f"{run}?queue=review&mine=1&reason=first").text
+    assert "None here" in admin.open(f"{run}?queue=review&reason=unpaid").text
+    assert admin.client.get(f"{run}?reason=weather").status_code == 422
+    admin.submit(page.form(action="/items"), button="Approve")
+    assert "1 clean draft is ready to finalize" in admin.open(run).text
+    admin.submit(admin.open(address).form(action="/items"), button="Undo: back into review")
+    assert sql_in(admin, "SELECT state, decided_by, assigned_to FROM bill_run_items") == [("generated", None, "admin")]
+    assert admin.client.get(f"{run}/organizations/{run.rpartition('/')[2]}").status_code == 404
+
+
+def test_many_become_final_only_once_their_number_is_typed(app, admin, run, world, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("portal.admin.runs.BULK_FROM", 1)
+    decide(admin, run, "approve")
+    form = admin.open(f"{run}/finalize").form(action="/finalize")
+    page = admin.submit(form, {"typed": "2"})
+    assert page.status == 422
+    assert "Nothing was done" in page.text
+    do_work(app)
+    assert world.invoice().state == "draft"
+    admin.submit(form, {"typed": "1"})
+    do_work(app)
+    assert world.invoice().state == "scheduled"

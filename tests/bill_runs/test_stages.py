@@ -110,7 +110,8 @@ def test_whoever_was_no_customer_in_the_month_gets_no_invoice_of_it():
 
 def test_what_is_odd_waits_for_somebody_and_says_why(no_hold):
     steady, grown, shrunk, silent, first, unpriced, negative = (
-        make_organization(slug) for slug in ("steady", "grown", "shrunk", "silent", "first", "unpriced", "negative")
+        make_organization(slug, address="1 Quay")
+        for slug in ("steady", "grown", "shrunk", "silent", "first", "unpriced", "negative")
     )
     meter = make_meter()
     make_price(meter, "1")
@@ -134,9 +135,7 @@ def test_what_is_odd_waits_for_somebody_and_says_why(no_hold):
         "unpriced": ["blocked", "zero"],
         "negative": ["negative", "below"],
     }
-    assert item(run, grown).flags[0]["sentence"] == (
-        "More than twice what is usual: USD 201.00 after USD 100.00, last month."
-    )
+    assert item(run, grown).flags[0]["sentence"] == ("$201.00 is 2.0 times the last invoice's total ($100.00).")
     assert item(run, unpriced).flags[0]["sentence"] == "Some usage has no price: gpu seconds."
     assert (item(run, steady).state, item(run, steady).total_before, item(run, steady).total) == (
         "approved",
@@ -165,7 +164,7 @@ def test_late_usage_is_a_reason_to_look(no_hold):
     run = start()
     work()
     [flag] = item(run, organization).flags
-    assert flag["sentence"] == "It bills late usage of closed months: USD 3.00."
+    assert flag["sentence"] == "It bills late usage of closed months: $3.00."
 
 
 def test_an_approval_ends_when_the_draft_changes_before_it_is_finalized(no_hold):

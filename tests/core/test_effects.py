@@ -47,6 +47,11 @@ def other(kind: LineKind, name: str, amount: int) -> Part:
             [Effect(Step.PRICE, "Egress", 50)],
         ),
         ([other(LineKind.RECURRING, "Support", 2900)], [], [Effect(Step.FEES, "Support", -2900)]),
+        (
+            [],
+            [Part(LineKind.RECURRING, "Support", "", Decimal(1), 1450, is_prorated=True)],
+            [Effect(Step.PRORATION, "Support", 1450)],
+        ),
         ([], [other(LineKind.CREDIT, "Goodwill", -500)], [Effect(Step.ONE_OFF, "Goodwill", -500)]),
         ([], [other(LineKind.ADJUSTMENT, "Late", 7)], [Effect(Step.LATE, "Late", 7)]),
         ([], [other(LineKind.COUPON, "10 %", -7)], [Effect(Step.TAKEN_OFF, "10 %", -7)]),
@@ -66,6 +71,7 @@ parts = st.lists(
         unit=st.sampled_from(["GB", "s"]),
         quantity=st.decimals(-1_000_000, 1_000_000, places=12),
         amount=st.integers(-(10**12), 10**12),
+        is_prorated=st.booleans(),
     ),
     max_size=12,
 )
