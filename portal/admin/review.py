@@ -25,12 +25,12 @@ def index() -> Answer:
     return redirect(url_for("admin_runs.show", public_id=run.public_id, _anchor="queue"), 303)
 
 
-@bp.get("/runs/<uuid:public_id>/organizations/<uuid:organization>")
+@bp.get("/runs/<uuid:public_id>/organizations/<uuid:organization_id>")
 @policy("view organizations")
-def show(public_id: UUID, organization: UUID) -> str:
+def show(public_id: UUID, organization_id: UUID) -> str:
     """One organization of a run: the reasons to look, the way from last month's total, and what can be done."""
     run = run_of(public_id)
-    item = item_of(run, organization)
+    item = item_of(run, organization_id)
     return render_template(
         "admin/runs/organization.html",
         run=run,

@@ -9,7 +9,7 @@ from portal.bill_runs.scoring import Before
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.core.periods import Month, midnight
 from portal.core.taxes import TaxTreatment
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 from portal.payments.method_models import PaymentMethod
@@ -95,7 +95,7 @@ def _totals(month: Month, ids: Sequence[int]) -> dict[int, tuple[dict[Month, int
     rows = db.session.execute(
         select(Invoice.organization_id, Invoice.period_start, func.sum(Invoice.total))
         .where(
-            Invoice.organization_id.in_(ids),
+            among(Invoice.organization_id, ids),
             Invoice.period_start < month.first_day,
             or_(Invoice.state == InvoiceState.FINALIZED, Invoice.state == InvoiceState.SCHEDULED),
         )
@@ -130,7 +130,7 @@ def _unpaid(month: Month, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     rows = db.session.execute(
         select(Invoice.organization_id, func.count(), func.sum(Invoice.amount_due))
         .where(
-            Invoice.organization_id.in_(ids),
+            among(Invoice.organization_id, ids),
             Invoice.period_start < month.first_day,
             Invoice.state == InvoiceState.FINALIZED,
             Invoice.payment_state.in_(_UNPAID),
@@ -147,6 +147,6 @@ def _payable(organizations: Iterable[Organization]) -> set[int]:
     if not automatic:
         return set()
     query = select(PaymentMethod.organization_id).where(
-        PaymentMethod.organization_id.in_(automatic), PaymentMethod.stripe_id.is_not(None)
+        among(PaymentMethod.organization_id, automatic), PaymentMethod.stripe_id.is_not(None)
     )
     return set(db.session.scalars(query))

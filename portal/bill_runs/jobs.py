@@ -11,9 +11,10 @@ from portal.bill_runs.advancing import advance
 from portal.bill_runs.finalizing import finish_chunk, freeze_chunk, take_back_chunk
 from portal.bill_runs.generating import generate_chunk
 from portal.bill_runs.models import BillRun
-from portal.bill_runs.work import FINISH, FREEZE, GENERATE, TAKE_BACK
+from portal.bill_runs.work import FINISH, FREEZE, GENERATE, TAKE_BACK, is_at_work
 from portal.infra import clock, outbox
 from portal.infra.db import db, transaction
+from portal.infra.memory import collector_resting
 from portal.infra.outbox import Lease
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.terms import Terms
@@ -22,21 +23,24 @@ from portal.invoicing.terms import Terms
 @outbox.handles(GENERATE)
 def generate(lease: Lease, *, run_id: int, chunk: int) -> None:
     """Compute the drafts of a chunk that wait. Idempotent."""
-    generate_chunk(lease, run_id, chunk)
+    with collector_resting():
+        generate_chunk(lease, run_id, chunk)
     _go_on(run_id)
 
 
 @outbox.handles(FREEZE)
 def freeze(lease: Lease, *, run_id: int, chunk: int) -> None:
     """Freeze the drafts of a chunk that are approved. Idempotent."""
-    freeze_chunk(lease, run_id, chunk, terms=_terms(run_id))
+    with collector_resting():
+        freeze_chunk(lease, run_id, chunk, terms=_terms(run_id))
     _go_on(run_id)
 
 
 @outbox.handles(FINISH)
 def finish(lease: Lease, *, run_id: int, chunk: int) -> None:
     """End the hold window of a chunk. Idempotent."""
-    finish_chunk(lease, run_id, chunk, terms=_terms(run_id))
+    with collector_resting():
+        finish_chunk(lease, run_id, chunk, terms=_terms(run_id))
     _go_on(run_id)
 
 
@@ -54,4 +58,8 @@ def _terms(run_id: int) -> Terms:
 
 
 def _go_on(run_id: int) -> None:
-    advance(run_id, now=clock.now(), settings=current_app.config["SETTINGS"])
+    # The run's row is kept by all who are at work: whoever is not the last would wait for them, and they for him.
+    with transaction():
+        others_at_work = is_at_work(run_id)
+    if not others_at_work:
+        advance(run_id, now=clock.now(), settings=current_app.config["SETTINGS"])

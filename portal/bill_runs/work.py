@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, RunState
 from portal.infra import outbox
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.infra.outbox import Lease, LostLease
 from portal.invoicing.models import Invoice
 
@@ -38,6 +38,13 @@ _CLAIM = text("""
     RETURNING organization_id, state
 """)
 
+_AT_WORK = text("""
+    SELECT EXISTS (
+        SELECT FROM bill_runs AS run JOIN bill_run_items AS item ON item.bill_run_id = run.id
+        WHERE run.id = :run_id
+          AND (run.state = 'generating' AND item.state = 'waiting'
+               OR run.state = 'finalizing' AND item.state IN ('waiting', 'approved', 'scheduled')))
+""")
 _FOLLOW_FINAL = text("""
     UPDATE bill_run_items AS item
     SET state = 'finalized', reason = NULL, attempts = 0, total = invoice.total, amount_due = invoice.amount_due,
@@ -112,6 +119,11 @@ def hold_run(run_id: int, *states: RunState) -> BillRun | None:
     return run if run is not None and run.state in states else None
 
 
+def is_at_work(run_id: int) -> bool:
+    """Whether jobs still have something to do before the run can leave its stage."""
+    return bool(db.session.scalar(_AT_WORK, {"run_id": run_id}))
+
+
 def claim(lease: Lease, run_id: int, chunk: int, state: ItemState) -> list[int]:
     """The organizations of a chunk to try now, their try counted; one at a time once the job has died before.
 
@@ -143,7 +155,7 @@ def items_in(run_id: int, organization_ids: Sequence[int], state: ItemState) -> 
             select(BillRunItem)
             .where(
                 BillRunItem.bill_run_id == run_id,
-                BillRunItem.organization_id.in_(organization_ids),
+                among(BillRunItem.organization_id, organization_ids),
                 BillRunItem.state == state,
             )
             .order_by(BillRunItem.organization_id)
@@ -168,7 +180,7 @@ def move_many(run_id: int, organization_ids: Sequence[int], state: ItemState) ->
     """Put many items into their next state, in one statement; what was read of them stays as it was read."""
     db.session.execute(
         update(BillRunItem)
-        .where(BillRunItem.bill_run_id == run_id, BillRunItem.organization_id.in_(organization_ids))
+        .where(BillRunItem.bill_run_id == run_id, among(BillRunItem.organization_id, organization_ids))
         .values(state=state, reason=None, attempts=0, updated_at=func.clock_timestamp())
         .execution_options(synchronize_session=False)
     )

@@ -21,7 +21,7 @@ from portal.core.exact import plain
 from portal.core.money import LARGEST_AMOUNT
 from portal.core.periods import Month
 from portal.infra import audit
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.organizations.locking import lock_organization
 from portal.organizations.models import Organization
 
@@ -242,7 +242,7 @@ def active_coupons_of_many(organization_ids: Sequence[int], month: Month) -> dic
     for redemption in db.session.scalars(
         select(CouponRedemption)
         .where(
-            CouponRedemption.organization_id.in_(organization_ids),
+            among(CouponRedemption.organization_id, organization_ids),
             CouponRedemption.first_month <= month.first_day,
             or_(CouponRedemption.last_month.is_(None), CouponRedemption.last_month >= month.first_day),
         )

@@ -11,7 +11,7 @@ from portal.catalog.models import Meter, Plan, Price, PriceVersion, Product
 from portal.core.periods import midnight
 from portal.core.pricing import Terms, terms_from_json
 from portal.core.subscriptions import Contract
-from portal.infra.db import db
+from portal.infra.db import among, db
 
 Days = tuple[date, date | None]
 
@@ -182,7 +182,7 @@ def _listed(currencies: Mapping[int, str]) -> list[tuple[Price, ListedPrice]]:
         .join(Product, Product.id == func.coalesce(Meter.product_id, Plan.product_id))
         .where(
             Price.currency.in_(sorted(set(currencies.values()))),
-            or_(Price.organization_id.is_(None), Price.organization_id.in_(list(currencies))),
+            or_(Price.organization_id.is_(None), among(Price.organization_id, currencies)),
         )
         .order_by(Price.id, PriceVersion.valid_from)
     ).all()

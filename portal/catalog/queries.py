@@ -8,7 +8,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from portal.catalog.models import Meter, Plan, Price, PriceVersion, Product, Subscription, SubscriptionChange
 from portal.core.subscriptions import Contract, Interval, Phase
-from portal.infra.db import db
+from portal.infra.db import among, db
 
 _WITH_PLANS = (
     joinedload(Subscription.plan).joinedload(Plan.product),
@@ -39,7 +39,7 @@ def subscriptions_of_many(
     for subscription in db.session.scalars(
         select(Subscription)
         .where(
-            Subscription.organization_id.in_(organization_ids),
+            among(Subscription.organization_id, organization_ids),
             Subscription.started_at < end,
             or_(Subscription.ended_at.is_(None), Subscription.ended_at >= start),
         )

@@ -12,7 +12,7 @@ from portal.catalog.models import Product, TaxRate
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.exact import plain
 from portal.infra import audit
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.organizations.locking import lock_organization
 
 # What the column NUMERIC(9,6) holds without rounding.
@@ -102,7 +102,7 @@ def tax_rates_of_many(organization_ids: Sequence[int]) -> dict[int, list[TaxRate
     rates = list(
         db.session.scalars(
             select(TaxRate)
-            .where(or_(TaxRate.organization_id.is_(None), TaxRate.organization_id.in_(organization_ids)))
+            .where(or_(TaxRate.organization_id.is_(None), among(TaxRate.organization_id, organization_ids)))
             .options(joinedload(TaxRate.product))
             .order_by(TaxRate.valid_from, TaxRate.id)
         )

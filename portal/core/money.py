@@ -4,7 +4,7 @@ A currency's exponent decides how many minor units make one major unit: USD 2, J
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
+from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from fractions import Fraction
 
 from portal.core.currencies import exponent_of as exponent_of
@@ -12,6 +12,8 @@ from portal.core.exact import EXACT
 
 # The largest invoice, 999,999.99 in a two-decimal currency: Stripe takes amounts of up to eight digits.
 LARGEST_AMOUNT = 99_999_999
+_ROUNDING = Context(prec=EXACT.prec, rounding=ROUND_HALF_UP, traps=[InvalidOperation, DivisionByZero, Overflow])
+_ONE = Decimal(1)
 
 
 def round_to_minor(amount: Decimal, currency: str) -> int:
@@ -19,10 +21,8 @@ def round_to_minor(amount: Decimal, currency: str) -> int:
 
     This is the one rounding rule of the portal; it is applied once per invoice line.
     """
-    with localcontext(EXACT) as context:
-        context.traps[Inexact] = False
-        # Decimal's ROUND_HALF_UP rounds ties away from zero, for negative amounts too.
-        return int(amount.scaleb(exponent_of(currency)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    # Decimal's ROUND_HALF_UP rounds ties away from zero, for negative amounts too.
+    return int(amount.scaleb(exponent_of(currency), _ROUNDING).quantize(_ONE, context=_ROUNDING))
 
 
 def round_fraction(amount: Fraction, currency: str) -> int:

@@ -1,8 +1,10 @@
 """Half-open UTC periods [start, end) and calendar months."""
 
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
+from functools import lru_cache
 
 from portal.core.errors import InvalidInput
 
@@ -38,7 +40,7 @@ class Month:
     @property
     def last_day(self) -> date:
         """The month's last day (inclusive, as people write periods)."""
-        return self.next.first_day - timedelta(days=1)
+        return _last_day(self.year, self.month)
 
     @property
     def start(self) -> datetime:
@@ -72,6 +74,12 @@ class Month:
 
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"
+
+
+@lru_cache(maxsize=1_000)
+def _last_day(year: int, month: int) -> date:
+    # Every line of an invoice asks for it.
+    return date(year, month, monthrange(year, month)[1])
 
 
 def midnight(day: date) -> datetime:

@@ -14,8 +14,8 @@ from sqlalchemy import Row, select
 from portal.core.keys import content_hash
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require_move
 from portal.infra import audit, outbox
-from portal.infra.db import db
-from portal.infra.many_rows import add_rows
+from portal.infra.db import among, db
+from portal.infra.many_rows import add_rows, save_together
 from portal.invoicing.announcing import announce_issued
 from portal.invoicing.documents import COLUMNS_OF_LINES, document_of
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
@@ -26,6 +26,10 @@ from portal.invoicing.terms import SYNC, Terms
 from portal.invoicing.trail import change_of
 
 _Key = tuple[Any, ...]
+_FINAL = (
+    *("state", "payment_state", "sync_state", "finalized_at", "invoiced_at", "due_date", "paid_at"),
+    *("number", "document", "content_sha256"),
+)
 
 
 def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> list[Invoice]:
@@ -50,6 +54,7 @@ def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> l
             numbers = take_numbers(INVOICES, now.year, len(due))
             for invoice, document, number in zip(due, documents, numbers, strict=True):
                 _seal(invoice, document, number)
+            save_together(due, _FINAL)
             audit.record_many([_entry(invoice) for invoice in due])
         db.session.flush()
     return invoices
@@ -118,7 +123,7 @@ def _items_by_invoice(invoices: Sequence[Invoice]) -> dict[int, list[Row[Any]]]:
     items = InvoiceItem.__table__
     query = (
         select(*(items.c[name] for name in ("invoice_id", *COLUMNS_OF_LINES)))
-        .where(items.c.invoice_id.in_([invoice.id for invoice in invoices]))
+        .where(among(items.c.invoice_id, [invoice.id for invoice in invoices]))
         .order_by(items.c.invoice_id, items.c.position)
     )
     found: dict[int, list[Row[Any]]] = {}

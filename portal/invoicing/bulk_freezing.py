@@ -16,7 +16,7 @@ from portal.core.statement import Statement, tax_facts
 from portal.infra import audit
 from portal.infra.db import db
 from portal.infra.ids import uuid7
-from portal.infra.many_rows import add_rows
+from portal.infra.many_rows import add_rows, save_together
 from portal.invoicing.billed import freeze
 from portal.invoicing.crediting import use_credit
 from portal.invoicing.drafting import Draft, drafts_of
@@ -26,6 +26,10 @@ from portal.invoicing.terms import Terms
 from portal.invoicing.trail import change_of
 from portal.organizations.locking import lock_organizations
 
+_FROZEN = (
+    *("state", "fingerprint", "scheduled_by", "finalize_at"),
+    *("total", "tax", "tax_details", "credits_applied", "balance_applied", "amount_due"),
+)
 _REFERENCES = ("price_version_id", "subscription_id", "one_off_item_id", "coupon_redemption_id", "credit_grant_id")
 
 
@@ -68,6 +72,7 @@ def schedule_many(approved: Mapping[int, Approval], *, now: datetime, terms: Ter
         invoice.state = InvoiceState.SCHEDULED
         invoice.fingerprint, invoice.scheduled_by = approved[invoice.id].fingerprint, approved[invoice.id].by
         invoice.finalize_at = now + timedelta(seconds=terms.hold_seconds)
+    save_together(invoices, _FROZEN)
     _add_movements(invoices, drafts)
     db.session.flush()
     rows = [row for each in invoices for row in _item_rows(each, drafts[each.id].statement)]

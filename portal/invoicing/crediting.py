@@ -15,7 +15,7 @@ from portal.core.errors import InvalidInput
 from portal.core.money import LARGEST_AMOUNT
 from portal.core.periods import Month, midnight
 from portal.infra import audit
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.invoicing.models import CreditEntry, CreditGrant, Invoice
 from portal.organizations.locking import lock_organization
 
@@ -121,14 +121,14 @@ def credit_for_many(
     """The same of many organizations, in one query."""
     others = CreditEntry.credit_grant_id == CreditGrant.id
     if frozen_invoice_ids:
-        others &= or_(CreditEntry.invoice_id.is_(None), CreditEntry.invoice_id.not_in(frozen_invoice_ids))
+        others &= or_(CreditEntry.invoice_id.is_(None), ~among(CreditEntry.invoice_id, frozen_invoice_ids))
     left = func.sum(CreditEntry.amount)
     found: dict[int, list[tuple[CreditGrant, Left]]] = {each: [] for each in organization_ids}
     for grant, amount in db.session.execute(
         select(CreditGrant, left)
         .join(CreditEntry, others)
         .where(
-            CreditGrant.organization_id.in_(organization_ids),
+            among(CreditGrant.organization_id, organization_ids),
             or_(CreditGrant.expires_on.is_(None), CreditGrant.expires_on >= month.first_day),
         )
         .group_by(CreditGrant.id)

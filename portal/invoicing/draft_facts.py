@@ -13,7 +13,7 @@ from portal.catalog.queries import contract_of, subscriptions_of_many
 from portal.catalog.tax_rates import tax_rates_of_many
 from portal.core.commitments import CreditGrant as Left
 from portal.core.periods import Month, midnight
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.invoicing.as_of import DraftAsOf
 from portal.invoicing.billed import Billable, billables
 from portal.invoicing.crediting import credit_for_many
@@ -102,10 +102,10 @@ def balance_of(organization_id: int) -> int:
 def balances_of(organization_ids: Sequence[int], *, without_invoice_ids: Sequence[int] = ()) -> dict[int, int]:
     """The same of many, on wish without some invoices' movements; those without any are missing."""
     query = select(BalanceEntry.organization_id, func.sum(BalanceEntry.amount)).where(
-        BalanceEntry.organization_id.in_(organization_ids)
+        among(BalanceEntry.organization_id, organization_ids)
     )
     if without_invoice_ids:
-        query = query.where(BalanceEntry.invoice_id.not_in(without_invoice_ids))
+        query = query.where(~among(BalanceEntry.invoice_id, without_invoice_ids))
     return {row[0]: int(row[1]) for row in db.session.execute(query.group_by(BalanceEntry.organization_id))}
 
 
@@ -122,7 +122,7 @@ def one_off_items_of_many(
         select(OneOffItem)
         .join(Invoice, Invoice.id == OneOffItem.invoice_id)
         .where(
-            OneOffItem.organization_id.in_(organization_ids),
+            among(OneOffItem.organization_id, organization_ids),
             Invoice.period_start == month.first_day,
             Invoice.state != "void",
             there,

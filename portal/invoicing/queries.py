@@ -11,7 +11,7 @@ from sqlalchemy.orm import defer, joinedload
 from portal.core.errors import NotFound
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
 from portal.core.periods import Month
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.invoicing.models import Invoice, InvoiceItem, OneOffItem
 from portal.organizations.models import Organization
 
@@ -42,7 +42,7 @@ def lock_invoices(invoice_ids: Collection[int]) -> list[Invoice]:
     invoices = list(
         db.session.scalars(
             select(Invoice)
-            .where(Invoice.id.in_(invoice_ids))
+            .where(among(Invoice.id, invoice_ids))
             .options(joinedload(Invoice.organization))
             .order_by(Invoice.id)
             .with_for_update(of=Invoice)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from portal.core.errors import NotFound
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.organizations.models import Organization
 
 
@@ -13,7 +13,7 @@ def lock_organizations(organization_ids: Sequence[int]) -> None:
     """The same for many, one after the other in the order of their ids; each is fresh from then on."""
     db.session.scalars(
         select(Organization)
-        .where(Organization.id.in_(organization_ids))
+        .where(among(Organization.id, organization_ids))
         .order_by(Organization.id)
         .with_for_update()
         .execution_options(populate_existing=True)

@@ -1,5 +1,6 @@
 """Reads of usage: from daily rollups only, never from raw events (but for the list of recent events itself)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -10,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from portal.core.periods import Month
 from portal.core.quantities import Aggregation
-from portal.infra.db import db
+from portal.infra.db import among, db
 from portal.usage.models import LateMonth, UsageDaily
 
 
@@ -54,11 +55,11 @@ IN_UNITS = """
 _USED = IN_UNITS.format(quantity="used.quantity", days="(CAST(:last AS date) - CAST(:first AS date) + 1)")
 _BY_SERIES = f"""
     SELECT used.organization_id, used.series_id, used.meter_id, meters.code AS meter_code, meters.name AS meter_name,
-           meters.aggregation, products.name AS product, meters.unit, usage_series.dimensions, used.segment_start,
-           {_USED} AS quantity, used.events
+           meters.aggregation, products.name AS product, meters.unit, CAST(usage_series.dimensions AS text),
+           used.segment_start, {_USED} AS quantity, used.events
     FROM (
         SELECT organization_id, series_id, meter_id,
-               (SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day) AS segment_start,
+               {{segment_start}} AS segment_start,
                sum(quantity) AS quantity, sum(events) AS events
         FROM {{source}} AS source
         WHERE organization_id = ANY(:organization_ids) AND day >= :first AND day <= :last
@@ -68,9 +69,9 @@ _BY_SERIES = f"""
     JOIN usage_series USING (organization_id, series_id, meter_id)
     JOIN meters ON meters.id = used.meter_id
     JOIN products ON products.id = meters.product_id
-    WHERE usage_series.organization_id = ANY(:organization_ids)
     ORDER BY products.name, meters.name, used.series_id, used.segment_start
 """
+_CUT_BEFORE = "(SELECT max(cut) FROM unnest(CAST(:cuts AS date[])) AS cut WHERE cut <= day)"
 RECORDED = Source()
 
 
@@ -86,23 +87,25 @@ def usage_of_many(
 ) -> dict[int, list[SeriesQuantity]]:
     """The same of many organizations, in one query."""
     rows = db.session.execute(
-        text(_BY_SERIES.format(source=source.relation)),
+        text(_BY_SERIES.format(source=source.relation, segment_start=_CUT_BEFORE if cuts else "CAST(:first AS date)")),
         {
             "organization_ids": list(organization_ids),
             **source.values,
             "first": month.first_day,
             "last": month.last_day,
-            "cuts": [month.first_day, *cuts],
+            **({"cuts": [month.first_day, *cuts]} if cuts else {}),
         },
     ).all()
+    # Few are different.
+    dimensions_of: dict[str, Mapping[str, str]] = {each: json.loads(each) for each in {row[8] for row in rows}}
     found: dict[int, list[SeriesQuantity]] = {each: [] for each in organization_ids}
     # All at once: row by row the driver takes as long as the database.
     for organization_id, series_id, meter_id, code, name, aggregation, product, unit, dimensions, start, *sums in rows:
         quantity, events = sums
         found[organization_id].append(
             SeriesQuantity(
-                series_id, meter_id, code, name, Aggregation(aggregation), product, unit, dimensions, start, quantity,
-                int(events),
+                series_id, meter_id, code, name, Aggregation(aggregation), product, unit, dimensions_of[dimensions],
+                start, quantity, int(events),
             )
         )  # fmt: skip
     return found
@@ -118,7 +121,7 @@ def late_months_of_many(organization_ids: Sequence[int]) -> dict[int, list[Month
     found: dict[int, list[Month]] = {}
     query = (
         select(LateMonth.organization_id, LateMonth.month)
-        .where(LateMonth.organization_id.in_(organization_ids))
+        .where(among(LateMonth.organization_id, organization_ids))
         .order_by(LateMonth.organization_id, LateMonth.month)
     )
     for organization_id, day in db.session.execute(query):

@@ -3,14 +3,17 @@
 from datetime import date, timedelta
 
 import pytest
+from sqlalchemy import text
 
+from portal.bill_runs import starting
 from portal.bill_runs.models import RunKind
 from portal.bill_runs.queries import run_of
 from portal.bill_runs.reporting import approved_sums, counts_of, progress_of, sums_of
 from portal.bill_runs.reviewing import approve, compute_again, hold
 from portal.bill_runs.steering import cancel_run, close_run, finalize_approved, pause, resume, take_back
 from portal.core.errors import DraftChanged, InvalidInput, InvalidTransition, NotReady
-from portal.infra.db import transaction
+from portal.infra import outbox
+from portal.infra.db import db, transaction
 from portal.invoicing.finalizing import cancel
 from tests.bill_runs.conftest import (
     customers,
@@ -306,6 +309,22 @@ def test_pausing_holds_a_run_where_it_is_until_it_is_resumed(stage, no_hold):
         work()
     assert (state(run), states(run)) == ("syncing", {"finalized": 3})
     assert examine() == []
+
+
+def test_a_job_that_is_not_the_last_of_its_stage_waits_for_nobody_at_work(monkeypatch):
+    monkeypatch.setattr(starting, "CHUNK_SIZE", 1)
+    customers(2)
+    run = start()
+    first, second = (row[0] for row in sql("SELECT id FROM outbox WHERE kind = 'bill_run_generate' ORDER BY id"))
+    with db.engine.begin() as other:
+        other.execute(text("SET LOCAL ROLE portal_system"))
+        # As somebody who computes the other chunk keeps it.
+        other.execute(text("SELECT FROM bill_runs WHERE id = :id FOR SHARE"), {"id": run.id})
+        outbox.run(first)
+        assert sql("SELECT finished_at IS NOT NULL, tries FROM outbox WHERE id = :id", id=first) == [(True, 1)]
+    assert (state(run), states(run)) == ("generating", {"approved": 1, "waiting": 1})
+    outbox.run(second)
+    assert (state(run), states(run)) == ("review", {"approved": 2})
 
 
 def test_a_paused_run_can_be_cancelled_and_a_closed_one_can_not(no_hold):

@@ -45,6 +45,7 @@ TABLE_OF = (
     ("catalog", "meters"),
 )
 TABLE_OF_ARGUMENT = {
+    "organization_id": "organizations",
     "redemption_id": "coupon_redemptions",
     "grant_id": "credit_grants",
     "subscription_id": "subscriptions",
@@ -59,7 +60,7 @@ TEXTS = {
     "table": "prices",
     "slug": "nobody",
 }
-NUMBERS = {"year": MONTH.first_day.year}
+NUMBERS = {"year": MONTH.first_day.year, "job_number": 1}
 # Everybody's, or the staff's.
 SHARED = ("meters", "plans", "bill_runs", "item_templates")
 UUIDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
