@@ -11,6 +11,7 @@ class Permission(StrEnum):
     MANAGE_BUDGETS = "manage budgets"
     MANAGE_MEMBERS = "manage members"
     MANAGE_KEYS = "manage API keys"
+    MANAGE_WEBHOOKS = "manage webhooks"
     VIEW_ORGANIZATIONS = "view organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -32,9 +33,9 @@ _BILLING = frozenset(
     }
 )
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": _BILLING | {Permission.MANAGE_MEMBERS, Permission.MANAGE_KEYS},
+    "owner": _BILLING | {Permission.MANAGE_MEMBERS, Permission.MANAGE_KEYS, Permission.MANAGE_WEBHOOKS},
     "billing": _BILLING,
-    "developer": frozenset({Permission.VIEW_USAGE, Permission.MANAGE_KEYS}),
+    "developer": frozenset({Permission.VIEW_USAGE, Permission.MANAGE_KEYS, Permission.MANAGE_WEBHOOKS}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
 _SUPPORT = frozenset(
