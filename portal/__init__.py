@@ -23,13 +23,15 @@ def create_app(settings: Settings) -> Flask:
     from portal.api import estimates, events, health, invoices, organizations, totals, webhooks
     from portal.api import usage as usage_api
     from portal.bill_runs import jobs as bill_run_jobs
+    from portal.exports import making
     from portal.infra import logs, pages
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
-    from portal.mailing import account_letters, reminding, sending
+    from portal.mailing import account_letters, reminding, sending, webhook_letters
     from portal.mailing import jobs as mailing_jobs
     from portal.payments import crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding
     from portal.web import blueprints as web_blueprints
+    from portal.webhooks import sending as webhook_sending
 
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.config.update(
@@ -58,7 +60,8 @@ def create_app(settings: Settings) -> Flask:
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
-    assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters))
+    assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, making))
+    assert all((webhook_sending, webhook_letters))
     api = (organizations.bp, events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp)
     for blueprint in (*api, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)

@@ -35,6 +35,7 @@ from portal.subscription_commands import subscriptions_group
 from portal.tax_commands import tax_group
 from portal.usage_commands import usage_group
 from portal.waiting_commands import discard_usage, list_waiting
+from portal.webhook_commands import webhooks_group
 
 console = Console()
 
@@ -58,6 +59,7 @@ def register(app: Flask) -> None:
         billing,
         audit_group,
         stripe_group,
+        webhooks_group,
         config,
         run_preflight,
         users_group,

@@ -21,6 +21,7 @@ from portal.bill_runs.advancing import go_on as go_on_with_bill_runs
 from portal.billing_cycle import open_drafts
 from portal.budgets.watching import watch_by_clock
 from portal.core.periods import Month
+from portal.exports.keeping import tidy_by_clock
 from portal.forecasting.making import forecast_by_clock
 from portal.infra import clock, outbox
 from portal.infra.audit import Actor
@@ -39,6 +40,7 @@ from portal.usage.folding import fold_by_clock
 from portal.usage.levels import count_levels_by_clock
 from portal.usage.request_log import trim_request_log
 from portal.usage.sources.pulling import pull_by_clock
+from portal.webhooks.endpoints import tidy_by_clock as tidy_webhooks
 
 log = logging.getLogger(__name__)
 LOOK_AGAIN_EVERY = timedelta(minutes=5)
@@ -98,6 +100,14 @@ RECURRING = (
     Recurring("count waiting usage", 60, lambda: adopt_by_clock(now=clock.now())),
     # Lines of the ingest log that nobody will ask for any more.
     Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
+    # Exports whose time is over, and those whose job has died.
+    Recurring(
+        "forget old exports",
+        300,
+        lambda: tidy_by_clock(now=clock.now(), keep_days=current_app.config["SETTINGS"].export_keep_days),
+    ),
+    # Webhook deliveries whose job has died, and those of long ago.
+    Recurring("tidy webhooks", 300, lambda: tidy_webhooks(now=clock.now())),
     # Limits on guessing that are full again, and mails about accounts of long ago.
     Recurring("forget tries at passwords", 60, lambda: forget_by_clock(now=clock.now())),
     # Steps of Prometheus' queries that are over; after a pause, all that were missed.

@@ -44,6 +44,8 @@ class Settings:
     step_up_above: Decimal | None
     days_until_due: int
     archive_after_months: int
+    export_keep_days: int
+    webhook_private_addresses: bool
     api_requests_per_minute: int
     api_events_per_minute: int
     prometheus_pulls: str | None
@@ -279,6 +281,15 @@ VARIABLES: dict[str, Variable] = {
         "3",
         "whole months that must have passed since a month before its usage events can be archived",
     ),
+    "export_keep_days": Variable(
+        "EXPORT_KEEP_DAYS", _count, "7", "days for which the file of an export is kept after it was made"
+    ),
+    "webhook_private_addresses": Variable(
+        "WEBHOOK_PRIVATE_ADDRESSES",
+        _yes_or_no,
+        "no",
+        "yes or no: whether webhooks of organizations may go to private addresses and over http; never in production",
+    ),
     "api_requests_per_minute": Variable(
         "API_REQUESTS_PER_MINUTE",
         _limit,
@@ -373,6 +384,10 @@ def _production_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append("STRIPE_SECRET_KEY is a test key; production needs a live one.")
     if not values.get("portal_url", "").startswith("https://"):
         problems.append("PORTAL_URL starts with https:// in production.")
+    if values.get("webhook_private_addresses"):
+        problems.append(
+            "WEBHOOK_PRIVATE_ADDRESSES lets customers call machines of your network; it is no in production."
+        )
     if not values.get("trusted_hosts"):
         problems.append("TRUSTED_HOSTS is empty; name the host names that the portal answers to.")
     return problems

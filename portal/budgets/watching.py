@@ -27,6 +27,8 @@ from portal.mailing.models import MailKind
 from portal.mailing.writing import settings_now, write_about
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
+from portal.webhooks.models import EventType
+from portal.webhooks.telling import Event, tell
 
 MOST_AT_ONCE = 500
 WHOLE = 100
@@ -86,6 +88,8 @@ def look(organization: Organization, *, now: datetime) -> int:
         of_budget = figures[budget.id]
         spent = _newly_passed(budget, month, Reached.SPENT, of_budget.spent, now=now)
         ahead = _newly_passed(budget, month, Reached.EXPECTED, of_budget.expected, now=now)
+        _tell(budget, month, Reached.SPENT, spent)
+        _tell(budget, month, Reached.EXPECTED, ahead)
         if spent:
             _write(organization, budget, month, Reached.SPENT, max(spent), of_budget, now=now)
         elif ahead:
@@ -134,6 +138,22 @@ def _newly_passed(budget: Budget, month: Month, reached: Reached, figure: int | 
     ]
     written = insert(BudgetWarning).values(rows).on_conflict_do_nothing().returning(BudgetWarning.threshold)
     return list(db.session.scalars(written))
+
+
+def _tell(budget: Budget, month: Month, reached: Reached, thresholds: Sequence[int]) -> None:
+    """Tell the programs of the organization of each threshold."""
+    about = {"budget": str(budget.public_id), "month": str(month), "reached": reached.value}
+    tell(
+        [
+            Event(
+                budget.organization_id,
+                EventType.BUDGET,
+                f"{budget.id}:{month}:{reached}:{each}",
+                {**about, "threshold": each},
+            )
+            for each in thresholds
+        ]
+    )
 
 
 def _write(

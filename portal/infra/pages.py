@@ -106,7 +106,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def _wants_json() -> bool:
-    return request.path.startswith(("/api/", "/webhooks/"))
+    return request.path.startswith(("/api/", "/webhooks/stripe"))
 
 
 def _error(status: int, title: str, sentence: str, *, code: str, field: str | None = None) -> Response:
@@ -200,14 +200,16 @@ _SENTENCES = {
 
 def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """A table as CSV that spreadsheets open safely: UTF-8 with BOM; no text cell can be taken for a formula."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    response = Response("\ufeff" + out.getvalue(), mimetype="text/csv")
+    response = Response("\ufeff" + csv_text([header]) + csv_text(rows), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV that spreadsheets open safely, without head and mark: for files that are made piece by piece."""
+    out = io.StringIO()
+    csv.writer(out).writerows([_cell(value) for value in row] for row in rows)
+    return out.getvalue()
 
 
 def _cell(value: Any) -> str:

@@ -16,7 +16,7 @@ from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, require
 from portal.infra import audit, outbox
 from portal.infra.db import among, db
 from portal.infra.many_rows import add_rows, save_together
-from portal.invoicing.announcing import announce_issued
+from portal.invoicing.announcing import announce_issued, tell_finalized
 from portal.invoicing.documents import COLUMNS_OF_LINES, document_of
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.month_totals import COUNTED, SLOTS, InvoiceMonth, PlatformMonth, Totals
@@ -56,6 +56,7 @@ def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> l
                 _seal(invoice, document, number)
             save_together(due, _FINAL)
             audit.record_many([_entry(invoice) for invoice in due])
+            tell_finalized(due)
         db.session.flush()
     return invoices
 

@@ -46,6 +46,17 @@ def choose_invoice_mails(organization_id: int, user_id: int, *, wanted: bool) ->
     )
 
 
+def recipients_about_webhooks(organization_id: int) -> list[str]:
+    """Everybody who may manage the webhooks of an organization now; they cannot choose not to hear that one stopped."""
+    rows = db.session.execute(
+        select(User.email, Membership.role)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.organization_id == organization_id, User.disabled_at.is_(None))
+        .order_by(User.email)
+    )
+    return [email for email, role in rows if Permission.MANAGE_WEBHOOKS in CUSTOMER_ROLES[role] and is_address(email)]
+
+
 def addresses_of(organization: Organization) -> list[str]:
     """The organization's own billing addresses; there may be several, with commas."""
     return [each for each in _BETWEEN_ADDRESSES.split(organization.billing_email or "") if each]

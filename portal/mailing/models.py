@@ -23,6 +23,7 @@ class MailKind(StrEnum):
     CREDITED = "credited"
     VOIDED = "voided"
     BUDGET = "budget"
+    WEBHOOK = "webhook"
 
 
 class MailState(StrEnum):
@@ -46,7 +47,7 @@ class Mail(Public, Model):
         Index("ix_mails_state_id", "state", "id"),
         Index("ix_mails_invoice_id", "invoice_id"),
         CheckConstraint(
-            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget')",
+            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget', 'webhook')",
             name="kind_known",
         ),
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'not_sent')", name="state_known"),

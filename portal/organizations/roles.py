@@ -12,6 +12,7 @@ class Permission(StrEnum):
     MANAGE_MEMBERS = "manage members"
     MANAGE_KEYS = "manage API keys"
     MANAGE_PAYMENT = "manage payment methods"
+    MANAGE_WEBHOOKS = "manage webhooks"
     VIEW_ORGANIZATIONS = "view organizations"
     MANAGE_ORGANIZATIONS = "manage organizations"
     VIEW_CATALOG = "view the catalog"
@@ -36,9 +37,9 @@ _BILLING = frozenset(
     }
 )
 CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
-    "owner": _BILLING | {Permission.MANAGE_MEMBERS, Permission.MANAGE_KEYS},
+    "owner": _BILLING | {Permission.MANAGE_MEMBERS, Permission.MANAGE_KEYS, Permission.MANAGE_WEBHOOKS},
     "billing": _BILLING,
-    "developer": frozenset({Permission.VIEW_USAGE, Permission.MANAGE_KEYS}),
+    "developer": frozenset({Permission.VIEW_USAGE, Permission.MANAGE_KEYS, Permission.MANAGE_WEBHOOKS}),
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
 _SUPPORT = frozenset(

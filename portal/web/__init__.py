@@ -17,6 +17,7 @@ from portal.web.credit_notes import bp as credit_notes
 from portal.web.documents import bp as documents
 from portal.web.draft_changes import bp as draft_changes
 from portal.web.drafts import bp as drafts
+from portal.web.exports import bp as exports
 from portal.web.forecast import bp as forecast
 from portal.web.invoices import bp as invoices
 from portal.web.joining import bp as joining
@@ -32,13 +33,14 @@ from portal.web.totals import bp as totals
 from portal.web.two_factors import bp as two_factors
 from portal.web.usage import bp as usage
 from portal.web.usage_events import bp as usage_events
+from portal.web.webhooks import bp as webhooks
 
 
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(session, signing_in, resetting, account, two_factors, members, joining),
-        *(mail_settings, billing_details, api_keys),
+        *(mail_settings, billing_details, api_keys, webhooks),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
-        *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals),
+        *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals, exports),
     )

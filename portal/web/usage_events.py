@@ -1,18 +1,19 @@
 """The events themselves, as they were sent: a day's, newest first, or one by its id; and a day's as a file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, datetime
 from itertools import chain, islice
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask import Blueprint, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 
 from portal.catalog.queries import meters_by_code
 from portal.core.keys import DEFAULT_SOURCE
 from portal.core.periods import Month
+from portal.exports.of_usage import EVENTS_HEAD, event_row
 from portal.infra import clock
-from portal.infra.pages import csv_response, policy
+from portal.infra.pages import csv_response, csv_text, policy
 from portal.signed_in import guard_page, my_seat
 from portal.usage.archived import archive_sentence
 from portal.usage.fields import LONGEST_TEXT
@@ -32,10 +33,6 @@ from portal.web.usage_periods import chosen_day
 
 PAGE = 50
 ROWS_AT_ONCE = 1_000
-CSV_HEAD = (
-    *("Time", "Heard of at", "Meter code", "Quantity", "Unit", "Dimensions", "Properties", "Source", "Id", "Series"),
-    *("Corrects", "Corrected by", "State"),
-)
 bp = Blueprint("usage_events", __name__)
 bp.before_request(guard_page)
 
@@ -81,24 +78,19 @@ def download() -> ResponseReturnValue:
     events = events_of_day(organization_id, chosen, most=MOST_IN_A_FILE + 1)
     # The database is asked before the answer begins, so that its refusal can still be one.
     begun = list(islice(events, ROWS_AT_ONCE))
-    response = csv_response(f"usage-events-{chosen.day}", CSV_HEAD, [])
+    response = csv_response(f"usage-events-{chosen.day}", EVENTS_HEAD, [])
     response.response = stream_with_context(chain([response.get_data()], _lines(chain(begun, events))))
     del response.headers["Content-Length"]
     return response
 
 
 def _lines(events: Iterator[RawEvent]) -> Iterator[bytes]:
-    rows = islice(map(_csv_row, events), MOST_IN_A_FILE)
+    rows = islice(map(event_row, events), MOST_IN_A_FILE)
     while part := list(islice(rows, ROWS_AT_ONCE)):
-        yield _without_head(csv_response("part", (), part))
+        yield csv_text(part).encode()
     if next(events, None) is not None:
         last = f"Only the newest {MOST_IN_A_FILE} events are in this file; choose a meter or a source for the others."
-        yield _without_head(csv_response("part", (), [(last,)]))
-
-
-def _without_head(part: Response) -> bytes:
-    """The rows alone: a file has one mark of its encoding and one head."""
-    return part.get_data().removeprefix("\ufeff\r\n".encode())
+        yield csv_text([(last,)]).encode()
 
 
 def _chosen(organization_id: int, now: datetime) -> EventFilter:
@@ -114,25 +106,3 @@ def _chosen(organization_id: int, now: datetime) -> EventFilter:
 def _address(chosen: EventFilter) -> dict[str, Any]:
     given = {"meter": chosen.meter, "series": chosen.series_id, "source": chosen.source}
     return {"day": chosen.day.isoformat(), **{name: value for name, value in given.items() if value is not None}}
-
-
-def _csv_row(event: RawEvent) -> tuple[Any, ...]:
-    return (
-        event.occurred_at.isoformat(),
-        event.recorded_at.isoformat(),
-        event.meter_code,
-        event.quantity,
-        event.unit,
-        _pairs(event.dimensions),
-        _pairs(event.properties or {}),
-        event.source,
-        event.event_id,
-        event.series_id,
-        event.corrects,
-        event.corrected_by,
-        event.state,
-    )
-
-
-def _pairs(texts: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}={value}" for name, value in texts.items())

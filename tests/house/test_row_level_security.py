@@ -106,6 +106,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
         *("draft_totals", "item_templates", "drafts_as_of"),
         *("payment_methods", "refunds", "disputes"),
+        *("exports", "export_parts", "webhook_endpoints", "webhook_deliveries"),
     ],
 )
 def test_a_tenant_changes_nothing_but_usage(owner_connection, table):
@@ -275,6 +276,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 user=person.id,
             )
             _warn(organization)
+            _export_and_listen(organization)
             sql(
                 "INSERT INTO refunds (public_id, organization_id, invoice_id, amount, created_at, stripe_id)"
                 " VALUES (gen_random_uuid(), :organization, :invoice, 1, now(), :slug)",
@@ -341,6 +343,31 @@ def _warn(organization: Organization) -> None:
     )
 
 
+def _export_and_listen(organization: Organization) -> None:
+    """An export with a part of its file, and an endpoint of webhooks with a delivery."""
+    values = {"organization": organization.id, "export": uuid4(), "endpoint": uuid4(), "delivery": uuid4()}
+    sql(
+        "INSERT INTO exports (public_id, organization_id, kind, first_day, last_day, asked_by, created_at)"
+        " VALUES (:export, :organization, 'usage_csv', '2026-01-01', '2026-01-01', 'Ada', now())",
+        **values,
+    )
+    sql(
+        "INSERT INTO export_parts SELECT id, 0, organization_id, '' FROM exports WHERE public_id = :export",
+        **values,
+    )
+    sql(
+        "INSERT INTO webhook_endpoints (public_id, organization_id, url, events, sealed_secret, created_at)"
+        " VALUES (:endpoint, :organization, 'https://hooks.example.com', '{invoice.paid}', '', now())",
+        **values,
+    )
+    sql(
+        "INSERT INTO webhook_deliveries (public_id, organization_id, endpoint_id, event_id, dedupe_key, type, data)"
+        " SELECT :delivery, organization_id, id, :delivery, '1', 'invoice.paid', '{}' FROM webhook_endpoints"
+        " WHERE public_id = :endpoint",
+        **values,
+    )
+
+
 def _let_wait(organization: Organization) -> None:
     """An event of a meter that does not exist, in a month that is not billed here."""
     moment = MONTH.plus(1).start
@@ -386,7 +413,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 40
+    assert seen == 2 * 44
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

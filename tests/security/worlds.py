@@ -4,6 +4,7 @@ Whatever a person or a sender can write holds the organization's mark; afterward
 column of text that takes it, so that no page of the one can show a text of the other unseen.
 """
 
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -167,6 +168,25 @@ def _insert_what_machines_write(organization_id: int, mark: str) -> None:
         " VALUES (gen_random_uuid(), :organization, 'issued', :mark, :mark, :mark, :mark)",
         organization=organization_id,
         mark=mark,
+    )
+    sql(
+        'WITH made AS (INSERT INTO exports (public_id, organization_id, kind, first_day, last_day, meter, "where",'
+        " asked_by, state, created_at, finished_at, expires_at) VALUES (gen_random_uuid(), :organization, 'usage_csv',"
+        " '2026-10-01', '2026-10-31', :mark, :mark, :mark, 'done', now(), now(), now()) RETURNING id)"
+        " INSERT INTO export_parts SELECT id, 0, :organization, :content FROM made",
+        organization=organization_id,
+        mark=mark,
+        content=zlib.compress(mark.encode()),
+    )
+    sql(
+        "WITH made AS (INSERT INTO webhook_endpoints (public_id, organization_id, url, events, sealed_secret,"
+        " created_at) VALUES (gen_random_uuid(), :organization, :url, '{invoice.paid}', '', now()) RETURNING id)"
+        " INSERT INTO webhook_deliveries (public_id, organization_id, endpoint_id, event_id, dedupe_key, type, data,"
+        " state, last_answer, last_error) SELECT gen_random_uuid(), :organization, id, gen_random_uuid(), '1',"
+        " 'invoice.paid', '{}', 'failed', :mark, :mark FROM made",
+        organization=organization_id,
+        mark=mark,
+        url=f"https://{mark.lower()}.example/",
     )
     sql(
         "INSERT INTO invitations (public_id, organization_id, email, role, invited_by_id, created_at, expires_at)"

@@ -25,6 +25,13 @@ INDEX_HEAD = (
 _READABLE_BY_ALL = 0o644 << 16
 
 
+def years_issued(organization_id: int) -> list[int]:
+    """The years (UTC) in which an organization's invoices were issued, newest first."""
+    year = func.extract("year", Invoice.invoiced_at)
+    query = select(year).where(Invoice.organization_id == organization_id, Invoice.number.is_not(None))
+    return [int(each) for each in db.session.scalars(query.distinct().order_by(year.desc()))]
+
+
 def issued_in(organization_id: int, year: int) -> list[Invoice]:
     """An organization's invoices that were issued in a year (UTC), void ones too, in the order of their numbers.
 
