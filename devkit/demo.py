@@ -1,6 +1,7 @@
 """`dev.py demo`: the whole portal on one machine, from nothing to an address, until Ctrl-C.
 
 A second start keeps the data. `--smoke` walks one usage event to a paid invoice over HTTP and stops.
+`--screenshots` takes a picture of every page and stops.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from devkit import smoke
+from devkit import pictures, smoke
 from devkit.description import credentials_file, forget_processes, read_description, write_description
 from devkit.environment import Addresses, portal_settings
 from devkit.folder import DataFolder, FolderInUse, throw_away_folder
@@ -47,6 +48,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, metavar="N", help=f"the portal's port ({DEFAULT_PORT})")
     parser.add_argument("--fresh", action="store_true", help="delete the data folder's content first")
     parser.add_argument("--smoke", action="store_true", help="one event to a paid invoice, on fresh servers, then stop")
+    parser.add_argument("--screenshots", type=Path, metavar="DIR", help="a picture of every page into DIR, then stop")
     parser.add_argument("--organizations", type=int, metavar="N", help="seed this many further organizations")
     parser.add_argument("--events", type=int, metavar="M", help="seed this many further usage events")
     return parser.parse_args(words)
@@ -73,8 +75,7 @@ def _run_demo(options: argparse.Namespace) -> int:
             if os.environ.get("DATABASE_URL"):
                 say("DATABASE_URL is set: --fresh does not empty that database.")
         say(f"Starting the billing portal; its data is in {options.data}.")
-        _serve(folder, options, port)
-        return 0
+        return _serve(folder, options, port)
     finally:
         _stop(folder)
         forget_processes(folder)
@@ -96,15 +97,18 @@ def _run_smoke(options: argparse.Namespace) -> int:
             _stop(folder)
 
 
-def _serve(folder: DataFolder, options: argparse.Namespace, port: int) -> None:
-    """Start everything, say where it is, and watch it until Ctrl-C."""
+def _serve(folder: DataFolder, options: argparse.Namespace, port: int) -> int:
+    """Start everything, say where it is, and watch it until Ctrl-C; or take its pictures, 1 if a page is at fault."""
     describe = _start(folder, options, port, hold_seconds=HOLD_SECONDS, throw_away=False)
+    if options.screenshots:
+        return 0 if pictures.take(describe(), options.screenshots) else 1
     _welcome(describe(), options.data)
     supervisor = Supervisor(folder.processes, restarted=describe)
     try:
         supervisor.watch()
     except KeyboardInterrupt:
         say("\nStopping.")
+    return 0
 
 
 def _start(
