@@ -22,7 +22,9 @@ from portal.web.joining import bp as joining
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.members import bp as members
 from portal.web.overview import bp as overview
+from portal.web.passkeys import bp as passkeys
 from portal.web.plans import bp as plans
+from portal.web.provider import bp as provider
 from portal.web.resetting import bp as resetting
 from portal.web.session import bp as session
 from portal.web.signing_in import bp as signing_in
@@ -35,7 +37,7 @@ from portal.web.usage_events import bp as usage_events
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, signing_in, resetting, account, two_factors, members, joining),
+        *(session, signing_in, provider, resetting, account, two_factors, passkeys, members, joining),
         *(mail_settings, billing_details, api_keys),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, documents, credit_notes, totals),

@@ -30,6 +30,7 @@ TABLE_OF = (
     ("invitations", "invitations"),
     ("members", "users"),
     ("sessions", "sessions"),
+    ("passkeys", "passkeys"),
     ("item-templates", "item_templates"),
     ("organizations", "organizations"),
     ("credit-notes", "credit_notes"),
