@@ -42,6 +42,11 @@ class Settings:
     session_days: int
     staff_need_two_factors: bool
     step_up_above: Decimal | None
+    oidc_issuer: str | None
+    oidc_client_id: str
+    oidc_client_secret: str
+    oidc_name: str
+    oidc_mail_domains: tuple[str, ...]
     days_until_due: int
     archive_after_months: int
     export_keep_days: int
@@ -148,6 +153,22 @@ def _url(value: str) -> str:
 
 def _optional_url(value: str) -> str | None:
     return _url(value) if value else None
+
+
+def _issuer(value: str) -> str | None:
+    """Kept to the letter, a slash at its end too: tokens must name exactly this."""
+    parts = urlsplit(value)
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _HERE)
+    if value and not (is_private and parts.hostname and not parts.query and not parts.fragment and "@" not in value):
+        raise ValueError("it starts with https:// and has no user, query or fragment")
+    return value or None
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    found = tuple(part.lower() for part in _list(value))
+    if not all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", part) for part in found):
+        raise ValueError("it is a list of domains such as example.com, with commas")
+    return found
 
 
 def _optional_path(value: str) -> str | None:
@@ -274,6 +295,22 @@ VARIABLES: dict[str, Variable] = {
         "",
         "amount in major units above which finalizing asks for a password or a code again; empty means never",
     ),
+    "oidc_issuer": Variable(
+        "OIDC_ISSUER", _issuer, "", "the issuer of an OpenID Connect provider to sign in by; empty means passwords only"
+    ),
+    "oidc_client_id": Variable(
+        "OIDC_CLIENT_ID", str.strip, "", "the portal's client id at it; required with OIDC_ISSUER"
+    ),
+    "oidc_client_secret": Variable(
+        "OIDC_CLIENT_SECRET", str.strip, "", "the portal's client secret at it; required with OIDC_ISSUER"
+    ),
+    "oidc_name": Variable("OIDC_NAME", _text, "single sign-on", "what people call the provider, for the button"),
+    "oidc_mail_domains": Variable(
+        "OIDC_MAIL_DOMAINS",
+        _domains,
+        "",
+        "domains, with commas, whose confirmed addresses at the provider link an account at first; empty means none",
+    ),
     "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
     "archive_after_months": Variable(
         "ARCHIVE_AFTER_MONTHS",
@@ -366,6 +403,9 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
             problems.append(f"{variable.name} cannot be used: {error} ({variable.says}).")
     if values.get("smtp_url") and not values.get("mail_from"):
         problems.append("MAIL_FROM is not set: with SMTP_URL, mails need somebody whom they are from.")
+    if values.get("oidc_issuer"):
+        needed = {"oidc_client_id": "OIDC_CLIENT_ID", "oidc_client_secret": "OIDC_CLIENT_SECRET"}
+        problems += [f"{needed[each]} is not set: OIDC_ISSUER needs it." for each in needed if not values.get(each)]
     problems += _production_problems(values)
     if problems:
         raise ConfigurationError("The portal cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems))
@@ -382,6 +422,8 @@ def _production_problems(values: Mapping[str, Any]) -> list[str]:
         problems.append("STRIPE_API_BASE names a sandbox; leave it empty in production.")
     if "_live_" not in values.get("stripe_secret_key", ""):
         problems.append("STRIPE_SECRET_KEY is a test key; production needs a live one.")
+    if (values.get("oidc_issuer") or "").startswith("http://"):
+        problems.append("OIDC_ISSUER starts with https:// in production.")
     if not values.get("portal_url", "").startswith("https://"):
         problems.append("PORTAL_URL starts with https:// in production.")
     if values.get("webhook_private_addresses"):

@@ -65,6 +65,23 @@ def reset_second_factor(email: str, reason: str) -> None:
     console.print(f"{email} signs in with the password alone.")
 
 
+@users_group.command("unlink-provider")
+@click.argument("email")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+@as_operator
+def unlink_from_provider(email: str, reason: str) -> None:
+    """Take off the link to an account at the sign-in provider, for somebody who has another one there now."""
+    from portal.organizations.people import user_by_email
+    from portal.organizations.provider_sign_ins import unlink_provider
+
+    with transaction():
+        user = user_by_email(email)
+        if user is None:
+            raise click.ClickException(f"There is no user {email}.")
+        unlink_provider(user, reason=reason)
+    console.print(f"{email} is linked anew at the next sign-in by the provider.")
+
+
 keys_group = AppGroup("keys", help="API keys.")
 
 

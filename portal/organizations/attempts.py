@@ -41,6 +41,8 @@ CODES = {
     "codes at address": Limit(5, timedelta(minutes=5)),
     "codes": Limit(20, timedelta(minutes=10)),
 }
+# Whoever begins at the provider has shown nothing yet: this only keeps strangers from filling a table.
+PROVIDER = Limit(30, timedelta(minutes=1))
 MAILS = {
     "mails to account": Limit(3, timedelta(minutes=20)),
     "mails from address": Limit(10, timedelta(minutes=5)),
@@ -79,6 +81,11 @@ def count_code_try(email: str, address: str | None, *, now: datetime) -> timedel
 def give_code_try_back(email: str, address: str | None) -> None:
     """The code was right: the account's counters of codes are full again."""
     db.session.execute(delete(AttemptCounter).where(AttemptCounter.name.in_(_code_counters(email, address))))
+
+
+def count_provider_try(address: str | None, *, now: datetime) -> timedelta | None:
+    """Count a sign-in that begins at the provider; how long to wait if there is none left."""
+    return _take({_name("provider", _network(address)): PROVIDER}, "", "sign-in by provider blocked", now=now)
 
 
 def forgive_account(email: str) -> None:

@@ -142,6 +142,62 @@ class HalfSignIn(Model):
     expires_at: Mapped[datetime]
 
 
+class ProviderSignIn(Model):
+    """A browser that was sent to the sign-in provider and has not come back yet. It is no session."""
+
+    __tablename__ = "provider_sign_ins"
+    __table_args__ = (Index("ix_provider_sign_ins_expires_at", "expires_at"),)
+
+    token_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    state_sha256: Mapped[bytes]
+    nonce: Mapped[str]
+    verifier: Mapped[str]
+    next_path: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
+class ProviderLink(Numbered, Model):
+    """Whose account at a provider is whose here; a subject is never given to another person, an address may be."""
+
+    __tablename__ = "provider_links"
+    __table_args__ = (UniqueConstraint("issuer", "subject"), UniqueConstraint("user_id", "issuer"))
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Passkey(Public, Model):
+    """A key pair in a person's device; here is its public half. It stands in for the code of an app."""
+
+    __tablename__ = "passkeys"
+    __table_args__ = (Index("ix_passkeys_user_id", "user_id"),)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    credential_id: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    public_key: Mapped[bytes]
+    sign_count: Mapped[int]
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class PasskeyChallenge(Model):
+    """What a person's device was asked to sign, for one use."""
+
+    __tablename__ = "passkey_challenges"
+    __table_args__ = (
+        Index("ix_passkey_challenges_user_id", "user_id"),
+        CheckConstraint("purpose IN ('register', 'use')", name="purpose_known"),
+    )
+
+    challenge_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    purpose: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
 class AttemptCounter(Model):
     """How much of a limit on guessing is used up: all of it is regained at `full_at`."""
 

@@ -12,6 +12,7 @@ from portal.core.keys import secret_hash
 from portal.infra.db import db
 from portal.organizations.letters import lock_user
 from portal.organizations.models import HalfSignIn, User
+from portal.organizations.passkeys import Site, check_passkey
 from portal.organizations.sessions import open_session
 from portal.organizations.two_factors import check_code
 
@@ -55,17 +56,38 @@ def finish_second_step(
     user_agent: str | None,
 ) -> str:
     """Open the session for a right code; return its token. Raises InvalidInput (field "code"), and nothing ended."""
-    user_id = db.session.scalar(
-        delete(HalfSignIn)
-        .where(HalfSignIn.token_sha256 == secret_hash(token), HalfSignIn.expires_at > now)
-        .returning(HalfSignIn.user_id)
-    )
-    if user_id is None:
-        raise InvalidInput("Signing in took too long. Begin again.", field="code")
+    user_id = _end_half(token, now=now)
     check_code(user_id, code, keys=keys, now=now)
+    return open_session(lock_user(user_id), now=now, days=days, address=address, user_agent=user_agent)
+
+
+def finish_with_passkey(
+    token: str,
+    credential: str,
+    *,
+    site: Site,
+    now: datetime,
+    days: int,
+    address: str | None,
+    user_agent: str | None,
+) -> str:
+    """The same for what a passkey has signed."""
+    user_id = _end_half(token, now=now)
+    check_passkey(user_id, credential, site=site, now=now)
     return open_session(lock_user(user_id), now=now, days=days, address=address, user_agent=user_agent)
 
 
 def forget_old_half_sign_ins(*, now: datetime) -> None:
     """Drop those whose time is over; run by the clock."""
     db.session.execute(delete(HalfSignIn).where(HalfSignIn.expires_at <= now))
+
+
+def _end_half(token: str, *, now: datetime) -> int:
+    user_id: int | None = db.session.scalar(
+        delete(HalfSignIn)
+        .where(HalfSignIn.token_sha256 == secret_hash(token), HalfSignIn.expires_at > now)
+        .returning(HalfSignIn.user_id)
+    )
+    if user_id is None:
+        raise InvalidInput("Signing in took too long. Begin again.", field="code")
+    return user_id

@@ -17,7 +17,7 @@ from portal.infra.db import db
 from portal.infra.sealing import seal, unseal
 from portal.organizations.codes import new_recovery_codes, new_secret, squeezed, step_of
 from portal.organizations.letters import LetterKind, ask_for_letter, lock_user
-from portal.organizations.models import RecoveryCode, SecondFactor, User
+from portal.organizations.models import Passkey, RecoveryCode, SecondFactor, User
 from portal.organizations.passwords import require_password
 
 _PURPOSE = b"second factors"
@@ -152,7 +152,7 @@ def _replace_recovery_codes(user: User) -> list[str]:
 
 
 def _forget(user: User, action: str, *, now: datetime, reason: str | None = None) -> None:
-    for table in (RecoveryCode, SecondFactor):
+    for table in (RecoveryCode, Passkey, SecondFactor):
         db.session.execute(delete(table).where(table.user_id == user.id))
     ask_for_letter(LetterKind.TWO_FACTORS_OFF, user, user.email, now=now)
     audit.record(action, subject="user", subject_id=user.id, organization_id=None, reason=reason)

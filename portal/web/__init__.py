@@ -24,8 +24,10 @@ from portal.web.joining import bp as joining
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.members import bp as members
 from portal.web.overview import bp as overview
+from portal.web.passkeys import bp as passkeys
 from portal.web.payment import bp as payment
 from portal.web.plans import bp as plans
+from portal.web.provider import bp as provider
 from portal.web.resetting import bp as resetting
 from portal.web.session import bp as session
 from portal.web.signing_in import bp as signing_in
@@ -39,7 +41,7 @@ from portal.web.webhooks import bp as webhooks
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, signing_in, resetting, account, two_factors, members, joining),
+        *(session, signing_in, provider, resetting, account, two_factors, passkeys, members, joining),
         *(mail_settings, billing_details, api_keys, webhooks),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals, exports),

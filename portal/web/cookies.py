@@ -1,8 +1,9 @@
-"""The two cookies of signing in: the session's, and the one between password and code."""
+"""The cookies of signing in: the session's, the one between password and code, and the one while at the provider."""
 
 from flask import current_app, request
 from werkzeug import Response
 
+from portal.organizations.provider_sign_ins import BACK_WITHIN
 from portal.organizations.second_steps import CODE_WITHIN
 from portal.signed_in import cookie_name
 
@@ -22,6 +23,20 @@ def keep_half_sign_in(response: Response, token: str | None) -> None:
 def half_sign_in_token() -> str:
     """The token between password and code; empty if there is none."""
     return request.cookies.get(_half_name(), "")
+
+
+def keep_provider_sign_in(response: Response, token: str | None) -> None:
+    """Remember that this browser was sent to the provider; None forgets it."""
+    _keep(response, _provider_name(), token or "", int(BACK_WITHIN.total_seconds()) if token else 0)
+
+
+def provider_sign_in_token() -> str:
+    """The token of the way to the provider and back; empty if there is none."""
+    return request.cookies.get(_provider_name(), "")
+
+
+def _provider_name() -> str:
+    return f"{cookie_name()}_provider"
 
 
 def _half_name() -> str:

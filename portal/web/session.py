@@ -125,4 +125,6 @@ def choose_theme() -> ResponseReturnValue:
 
 def _sign_in_page(form: SignInForm, sentence: str | None = None) -> str:
     target = safe_next(request.values.get("next"))
-    return render_template("web/session/sign_in.html", form=form, next=target, sentence=sentence)
+    settings: Settings = current_app.config["SETTINGS"]
+    provider = settings.oidc_name if settings.oidc_issuer else None
+    return render_template("web/session/sign_in.html", form=form, next=target, sentence=sentence, provider=provider)

@@ -44,6 +44,9 @@ def test_an_empty_environment_is_refused_with_everything_that_is_missing():
         ("DAYS_UNTIL_DUE", "two"),
         ("SECRET_KEY", "  "),
         ("PORTAL_URL", "portal.example"),
+        ("OIDC_ISSUER", "http://id.example"),
+        ("OIDC_ISSUER", "https://user@id.example"),
+        ("OIDC_MAIL_DOMAINS", "acme.example, @other"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_and_its_value_is_not_printed(name, value):
@@ -80,6 +83,19 @@ def test_production_starts_with_production_settings():
 def test_production_refuses_what_only_a_demo_may_have(name, value):
     with pytest.raises(ConfigurationError, match=name):
         settings_from_env(PRODUCTION | {name: value})
+
+
+def test_a_provider_needs_a_client():
+    with pytest.raises(ConfigurationError) as refused:
+        settings_from_env(GOOD | {"OIDC_ISSUER": "https://id.example/"})
+    assert "OIDC_CLIENT_ID is not set" in str(refused.value)
+    assert "OIDC_CLIENT_SECRET is not set" in str(refused.value)
+    client = {"OIDC_CLIENT_ID": "portal", "OIDC_CLIENT_SECRET": "secret"}
+    assert (
+        settings_from_env(GOOD | client | {"OIDC_ISSUER": "https://id.example/"}).oidc_issuer == "https://id.example/"
+    )
+    with pytest.raises(ConfigurationError, match="OIDC_ISSUER starts with https"):
+        settings_from_env(PRODUCTION | client | {"OIDC_ISSUER": "http://localhost:9"})
 
 
 def test_an_empty_webhook_secret_is_refused():

@@ -31,6 +31,7 @@ TABLE_OF = (
     ("members", "users"),
     ("staff", "users"),
     ("sessions", "sessions"),
+    ("passkeys", "passkeys"),
     ("item-templates", "item_templates"),
     ("organizations", "organizations"),
     ("credit-notes", "credit_notes"),

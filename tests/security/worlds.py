@@ -196,6 +196,13 @@ def _insert_what_machines_write(organization_id: int, mark: str) -> None:
         mark=mark,
     )
     sql(
+        "INSERT INTO passkeys (public_id, user_id, credential_id, public_key, sign_count, name, created_at)"
+        " SELECT gen_random_uuid(), min(user_id), convert_to(:mark, 'UTF8'), '', 0, :mark, now()"
+        " FROM memberships WHERE organization_id = :organization",
+        organization=organization_id,
+        mark=mark,
+    )
+    sql(
         "INSERT INTO forecasts VALUES (:organization, :day, :day, 0, 0, now())",
         organization=organization_id,
         day=MONTH.first_day,
@@ -255,6 +262,8 @@ def _ids(app: Flask, organization_id: int) -> dict[str, list[str]]:
         ))  # fmt: skip
         of_members = "SELECT public_id FROM users WHERE id IN (SELECT user_id FROM memberships WHERE {} = :id)"
         found["users"] = _texts(sql(of_members.format("organization_id"), id=organization_id))
+        of_devices = "SELECT public_id FROM passkeys WHERE user_id IN (SELECT user_id FROM memberships WHERE {} = :id)"
+        found["passkeys"] = _texts(sql(of_devices.format("organization_id"), id=organization_id))
         found["organizations"] = _texts(sql("SELECT public_id FROM organizations WHERE id = :id", id=organization_id))
     return found
 
