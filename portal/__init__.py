@@ -20,11 +20,12 @@ def create_app(settings: Settings) -> Flask:
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
     from portal.api import costs as costs_api
-    from portal.api import estimates, events, health, invoices, organizations, totals, webhooks
+    from portal.api import estimates, events, health, invoices, metrics, organizations, totals, webhooks
     from portal.api import usage as usage_api
     from portal.bill_runs import jobs as bill_run_jobs
     from portal.exports import making
     from portal.infra import logs, pages
+    from portal.infra import metrics as counting
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
     from portal.mailing import account_letters, reminding, sending, webhook_letters
@@ -58,12 +59,13 @@ def create_app(settings: Settings) -> Flask:
         ping_idle_connections(db.engine)
     Migrate(app, db, directory=str(ROOT / "migrations"))
     pages.init_app(app)
+    counting.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
     assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, making))
     assert all((webhook_sending, webhook_letters))
     api = (organizations.bp, events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp)
-    for blueprint in (*api, webhooks.bp, health.bp, *web_blueprints(), *admin_blueprints()):
+    for blueprint in (*api, webhooks.bp, health.bp, metrics.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)
     cli.register(app)
     return app

@@ -64,6 +64,7 @@ class Settings:
     mail_attach_pdf: bool
     mail_reminder_days: tuple[int, ...]
     log_level: str
+    metrics_token: str | None
 
     @property
     def secret_keys(self) -> tuple[str, ...]:
@@ -171,7 +172,7 @@ def _domains(value: str) -> tuple[str, ...]:
     return found
 
 
-def _optional_path(value: str) -> str | None:
+def _optional_text(value: str) -> str | None:
     return value.strip() or None
 
 
@@ -340,7 +341,7 @@ VARIABLES: dict[str, Variable] = {
         "events a minute that an API key may send, and all keys of an organization together; 0 means no limit",
     ),
     "prometheus_pulls": Variable(
-        "PROMETHEUS_PULLS", _optional_path, "", "a YAML file: what to pull from Prometheus; empty means nothing"
+        "PROMETHEUS_PULLS", _optional_text, "", "a YAML file: what to pull from Prometheus; empty means nothing"
     ),
     "htmx_url": Variable(
         "HTMX_URL",
@@ -384,6 +385,9 @@ VARIABLES: dict[str, Variable] = {
         "days after the due date on which an unpaid invoice is reminded of, before it with a minus; empty means never",
     ),
     "log_level": Variable("LOG_LEVEL", _log_level, "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    "metrics_token": Variable(
+        "METRICS_TOKEN", _optional_text, "", "the token with which Prometheus reads /metrics; empty means no metrics"
+    ),
 }
 assert set(VARIABLES) == {field.name for field in fields(Settings)}
 

@@ -14,6 +14,7 @@ from portal.api.limiting import add_limit_headers, count_request
 from portal.catalog.queries import meters_by_code
 from portal.core.errors import InvalidInput, PortalError
 from portal.infra import clock
+from portal.infra.metrics import count_events
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.usage.batches import Stored, store_items
@@ -42,6 +43,7 @@ def post_events() -> tuple[Response, int]:
         raise
     count_request(events=len(items))
     stored = store_items(items, organization_id=holder.organization_id, now=clock.now(), and_then=_log)
+    count_events(stored.counts)
     body = msgspec.json.encode({**stored.counts, "results": stored.results})
     return Response(body, mimetype="application/json"), _status_of(stored)
 

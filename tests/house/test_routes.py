@@ -48,7 +48,7 @@ def policies(app: Flask) -> dict[str, str | None]:
 
 def known_policies() -> set[str]:
     keys = {f"api key: {scope}" for scope in (*PLATFORM_SCOPES, " or ".join(SCOPES))}
-    return {"public", "signed in", "signature", *keys, *Permission}
+    return {"public", "signed in", "signature", "token", *keys, *Permission}
 
 
 def test_every_route_has_a_policy_that_means_something(app):

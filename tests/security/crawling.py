@@ -115,7 +115,7 @@ class Attempt:
             return True
         if self.policy.startswith("api key: "):
             return self.caller.key and bool(set(self.policy[9:].split(" or ")) & self.caller.may)
-        if self.caller.key or self.policy == "signature":
+        if self.caller.key or self.policy in ("signature", "token"):
             return False
         if self.policy == "signed in":
             return self.caller.name != "nobody"
