@@ -23,6 +23,7 @@ from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoices_of
 from portal.organizations.queries import organization_by_id
 from portal.organizations.roles import Permission
+from portal.payments.methods import method_of
 from portal.signed_in import guard_page, me, my_seat
 from portal.standing import is_overdue
 from portal.usage.queries import usage_complete_up_to
@@ -50,7 +51,9 @@ def show() -> ResponseReturnValue:
     seat, now = my_seat(), clock.now()
     month = Month.of(now)
     invoices = invoices_of(seat.organization_id, limit=LOOKED_THROUGH)
-    draft = draft_of(organization_by_id(seat.organization_id), month)
+    organization = organization_by_id(seat.organization_id)
+    draft = draft_of(organization, month)
+    budget = next((each for each in budgets_of(seat.organization_id) if each.by is None), None)
     past = [invoice for invoice in invoices if invoice.period_start < month.first_day]
     final = [invoice for invoice in past if invoice.state == InvoiceState.FINALIZED]
     is_new = not draft.statement.lines and not draft.unpriced and not past
@@ -66,7 +69,9 @@ def show() -> ResponseReturnValue:
         sees_invoices=me().may(Permission.VIEW_INVOICES),
         first_meter=next(iter(meters_by_code().values()), None) if is_new else None,
         outlook=outlook(seat.organization_id, month),
-        budget=next((each for each in budgets_of(seat.organization_id) if each.by is None), None),
+        budget=budget,
+        passed_budget=budget is not None and draft.statement.total > budget.amount,
+        lacks_method=organization.collection_method == "charge_automatically" and method_of(organization.id) is None,
         is_new=is_new,
         portal_url=current_app.config["SETTINGS"].portal_url,
         now=now,

@@ -94,3 +94,9 @@ def test_removing_is_for_those_who_may_and_for_their_own(owner, as_person):
     assert as_person("developer@acme.example").get("/budgets").status_code == 404
     assert post(owner, f"/budgets/{action}", page="/budgets").status_code == 303
     assert "No budget yet" in owner.get("/budgets").text
+
+
+@pytest.mark.parametrize(("amount", "passed"), [("10", False), ("6", False), ("5.99", True)])
+def test_the_overview_says_when_the_budget_was_passed(owner, amount, passed):
+    set_one(owner, amount=amount)
+    assert (f"This month has passed the budget of ${amount}." in owner.get("/").text) == passed
