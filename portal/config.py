@@ -40,6 +40,8 @@ class Settings:
     bill_run_review_hours: int
     grace_hours: int
     session_days: int
+    session_idle_hours: int
+    staff_session_idle_hours: int
     staff_need_two_factors: bool
     step_up_above: Decimal | None
     oidc_issuer: str | None
@@ -284,6 +286,13 @@ VARIABLES: dict[str, Variable] = {
     "bill_run_review_hours": Variable("BILL_RUN_REVIEW_HOURS", _count, "24", "hours of review before they do so"),
     "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
     "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
+    "session_idle_hours": Variable(
+        "SESSION_IDLE_HOURS",
+        _count,
+        "168",
+        "hours without a click that end a customer's session; 0 means never",
+    ),
+    "staff_session_idle_hours": Variable("STAFF_SESSION_IDLE_HOURS", _count, "12", "the same for staff"),
     "staff_need_two_factors": Variable(
         "STAFF_NEED_TWO_FACTORS",
         _yes_or_no,

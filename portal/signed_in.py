@@ -14,7 +14,7 @@ from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant, transactio
 from portal.infra.pages import policy_of
 from portal.organizations.roles import Permission
 from portal.organizations.session_list import note_seen
-from portal.organizations.sessions import Identity, Seat, identity_of
+from portal.organizations.sessions import Identity, IdleLimits, Seat, identity_of
 
 ADMIN = "admin"
 
@@ -57,13 +57,18 @@ def identify() -> Identity | None:
         token = request.cookies.get(cookie_name())
         if token:
             with acting_as(SYSTEM):
-                g.identity = identity_of(token, now=clock.now())
+                g.identity = identity_of(token, now=clock.now(), idle=_idle_limits())
                 if g.identity is not None and g.identity.was_seen_long_ago:
                     with transaction():
                         note_seen(token, now=clock.now())
         if g.identity is not None:
             g.actor = g.identity.actor
     return cast(Identity | None, g.identity)
+
+
+def _idle_limits() -> IdleLimits:
+    settings = current_app.config["SETTINGS"]
+    return IdleLimits(settings.session_idle_hours, settings.staff_session_idle_hours)
 
 
 def me() -> Identity:

@@ -113,8 +113,16 @@ def open_session(user: User, *, now: datetime, days: int, address: str | None, u
     return token
 
 
-def identity_of(token: str, *, now: datetime) -> Identity | None:
-    """Who holds this session token; None if it is unknown, has ended or expired, or the user is disabled."""
+@dataclass(frozen=True, slots=True)
+class IdleLimits:
+    """After so many hours in which nothing was asked for a session ends by itself; 0 is never."""
+
+    customers: int = 0
+    staff: int = 0
+
+
+def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -> Identity | None:
+    """Who holds this session token; None if it is unknown, has ended, expired or lain idle, or the user is disabled."""
     found = db.session.execute(
         select(UserSession, User, has_two_factors())
         .join(User, User.id == UserSession.user_id)
@@ -125,6 +133,9 @@ def identity_of(token: str, *, now: datetime) -> Identity | None:
         return None
     session, user, with_code = found
     if session.expires_at <= now or user.disabled_at is not None:
+        return None
+    hours = idle.staff if user.staff_role is not None else idle.customers
+    if hours and session.last_seen_at <= now - timedelta(hours=hours):
         return None
     rows = db.session.execute(
         select(Organization.id, Organization.slug, Organization.name, Organization.currency, Membership.role)

@@ -47,7 +47,7 @@ def sign_in() -> ResponseReturnValue:
     """The form; somebody who is signed in already goes on."""
     if identify() is not None:
         return redirect(safe_next(request.args.get("next")), 303)
-    return _sign_in_page(SignInForm())
+    return _sign_in_page(SignInForm(), has_ended=cookie_name() in request.cookies)
 
 
 @bp.post("/sign-in")
@@ -123,8 +123,15 @@ def choose_theme() -> ResponseReturnValue:
     return redirect(safe_next(request.form.get("next")), 303)
 
 
-def _sign_in_page(form: SignInForm, sentence: str | None = None) -> str:
+def _sign_in_page(form: SignInForm, sentence: str | None = None, *, has_ended: bool = False) -> str:
     target = safe_next(request.values.get("next"))
     settings: Settings = current_app.config["SETTINGS"]
     provider = settings.oidc_name if settings.oidc_issuer else None
-    return render_template("web/session/sign_in.html", form=form, next=target, sentence=sentence, provider=provider)
+    return render_template(
+        "web/session/sign_in.html",
+        form=form,
+        next=target,
+        sentence=sentence,
+        provider=provider,
+        has_ended=has_ended,
+    )

@@ -8,7 +8,7 @@ from portal.core.errors import InvalidInput, NotFound
 from portal.infra.db import transaction
 from portal.organizations.people import add_member, create_user
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
-from portal.organizations.sessions import SignInRefused, choose_organization, identity_of, sign_in, sign_out
+from portal.organizations.sessions import IdleLimits, SignInRefused, choose_organization, identity_of, sign_in, sign_out
 from tests.factories import NOW, make_organization, sql
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -102,3 +102,21 @@ def test_an_admin_holds_every_permission_and_other_staff_not_more_than_who_stand
     assert ranks[-1] == frozenset(Permission)
     assert all(lower <= higher for lower, higher in zip(ranks, ranks[1:], strict=False))
     assert Permission.FINALIZE_INVOICES not in frozenset().union(*CUSTOMER_ROLES.values())
+
+
+@pytest.mark.parametrize(
+    ("role", "hours", "idle", "is_in"),
+    [
+        (None, 168, IdleLimits(), True),
+        (None, 7, IdleLimits(customers=8, staff=1), True),
+        (None, 8, IdleLimits(customers=8), False),
+        ("support", 8, IdleLimits(customers=8), True),
+        ("support", 1, IdleLimits(customers=8, staff=1), False),
+    ],
+)
+def test_a_session_that_lies_idle_ends(person, role, hours, idle, is_in):
+    token = enter()
+    sql("UPDATE users SET staff_role = :role", role=role)
+    later = NOW + timedelta(hours=hours)
+    with transaction():
+        assert (identity_of(token, now=later, idle=idle) is not None) == is_in

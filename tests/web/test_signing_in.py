@@ -178,3 +178,15 @@ def test_a_developer_sees_usage_and_no_invoices(as_person: Callable[[str], Flask
     assert overview.status_code == developer.get("/usage").status_code == 200
     assert "/invoices" not in overview.text
     assert developer.get("/invoices").status_code == developer.get(f"/invoices/{world.final}").status_code == 404
+
+
+def test_whoever_was_away_for_long_reads_why_and_goes_on_where_they_were(app, owner, world):
+    assert owner.get("/invoices").status_code == 200
+    with acting(app):
+        sql("UPDATE sessions SET last_seen_at = last_seen_at - interval '169 hours'")
+    away = owner.get("/invoices?before=2026-01-01.1")
+    assert away.status_code == 303
+    page = owner.get(away.location)
+    assert "Your session has ended." in page.text
+    assert "/invoices?before=2026-01-01.1" in page.text
+    assert "Your session has ended." not in app.test_client().get("/sign-in").text
