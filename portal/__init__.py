@@ -29,6 +29,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.mailing import account_letters, reminding, sending
     from portal.mailing import jobs as mailing_jobs
     from portal.payments import crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding
+    from portal.simulating import jobs as simulating_jobs
     from portal.web import blueprints as web_blueprints
 
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> Flask:
     pages.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
-    assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters))
+    assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, simulating_jobs))
     api = (events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp, webhooks.bp, health.bp)
     for blueprint in (*api, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)

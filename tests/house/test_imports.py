@@ -16,7 +16,7 @@ FLOORS = (
     {"catalog"},
     {"usage"},
     {"invoicing"},
-    {"payments"},
+    {"payments", "simulating"},
     {"standing"},
     {"forecasting"},
     {"mailing"},
