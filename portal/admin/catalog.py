@@ -29,8 +29,10 @@ from portal.infra import clock
 from portal.infra.formats import quantity
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.queries import COUNTED_UP_TO, lines_priced_by
+from portal.simulating.queries import simulations_of
 
 MOST_PRICES = 300
+SIMULATIONS_SHOWN = 10
 CSV_HEAD = (
     *("product", "kind", "code", "of", "price", "dimensions", "with_plan", "organization", "currency"),
     *("now", "since", "next", "next_from", "archived_on"),
@@ -98,6 +100,7 @@ def price(public_id: UUID) -> str:
             for each in reversed(entry.versions)
         ],
         lines=counted_lines(entry),
+        simulations=simulations_of(entry.price, limit=SIMULATIONS_SHOWN),
         today=today,
     )
 

@@ -28,7 +28,7 @@ bp = staff_blueprint("admin_catalog_changes")
 @policy("publish prices")
 def new_version(public_id: UUID) -> str:
     """The form, with the terms that hold now (or the newest ones), from next month on."""
-    entry, now = _open_entry(public_id), clock.now()
+    entry, now = open_entry(public_id), clock.now()
     like = entry.on(now.date()) or entry.versions[-1]
     form = PriceTerms(formdata=None, terms=terms_text(like.terms), valid_from=str(Month.of(now).next.first_day))
     return _version_form(entry, form)
@@ -38,7 +38,7 @@ def new_version(public_id: UUID) -> str:
 @policy("publish prices")
 def publish(public_id: UUID) -> str | Response | tuple[str, int]:
     """Three steps, each a plain form: preview shows old and new side by side, edit goes back, publish adds it."""
-    entry, form = _open_entry(public_id), PriceTerms()
+    entry, form = open_entry(public_id), PriceTerms()
     step = request.form.get("step")
     if step == "edit":
         return _version_form(entry, form)
@@ -53,7 +53,8 @@ def publish(public_id: UUID) -> str | Response | tuple[str, int]:
         return _version_form(entry_of(public_id), form), 422
 
 
-def _open_entry(public_id: UUID) -> Entry:
+def open_entry(public_id: UUID) -> Entry:
+    """A price that can be given another version. Raises NotFound, and InvalidTransition if it is archived."""
     entry = entry_of(public_id)
     if entry.price.archived_at is not None:
         raise InvalidTransition("The price is archived. Restore it first, then give it another version.")

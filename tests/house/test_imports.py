@@ -18,7 +18,7 @@ FLOORS = (
     {"usage"},
     {"invoicing"},
     {"exports"},
-    {"payments"},
+    {"payments", "simulating"},
     {"standing", "went_back"},
     {"forecasting"},
     {"mailing"},

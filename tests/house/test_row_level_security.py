@@ -261,6 +261,15 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
             )
             sql(
+                "WITH asked AS (INSERT INTO price_simulations"
+                " (public_id, price_id, terms, valid_from, months, started_by, as_of)"
+                " SELECT gen_random_uuid(), min(id), '{}', :month, ARRAY[CAST(:month AS date)], 'Ada', now()"
+                " FROM prices RETURNING id)"
+                " INSERT INTO price_simulation_results SELECT id, :organization, :month, 1, 2, 1 FROM asked",
+                organization=organization.id,
+                month=MONTH.first_day,
+            )
+            sql(
                 "INSERT INTO mails (public_id, organization_id, kind, dedupe_key, subject, body_text, body_html)"
                 " VALUES (gen_random_uuid(), :organization, 'issued', '1', '', '', '')",
                 organization=organization.id,
@@ -403,7 +412,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             with acting(app, tenant(mine)):
                 if table in (
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
-                    *("drift", "bill_run_items", "mails", "draft_totals", "invitations"),
+                    *("drift", "bill_run_items", "price_simulation_results", "mails", "draft_totals", "invitations"),
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
