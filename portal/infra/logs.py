@@ -15,18 +15,24 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record, with the request, organization and job that it belongs to."""
-        line = {
+        line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
         }
         if has_app_context():
-            line |= {name: g.get(name) for name in ("request_id", "job_id") if g.get(name)}
+            line |= {name: value for name, value in _ids().items() if value}
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _ids() -> dict[str, object]:
+    """What the line belongs to: a request and the jobs that it has led to have the same request id."""
+    organization_id = g.get("organization_id") or getattr(g.get("scope"), "organization_id", None)
+    return {"request_id": g.get("request_id"), "job_id": g.get("job_id"), "organization_id": organization_id}
 
 
 def configure(level: str) -> None:

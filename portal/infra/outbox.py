@@ -62,6 +62,8 @@ class OutboxJob(Numbered, Model):
     finished_at: Mapped[datetime | None]
     dead_at: Mapped[datetime | None]
     dismissed_at: Mapped[datetime | None]
+    # Of the click or call that made the work necessary: it goes on into the job's logs and audit entries.
+    request_id: Mapped[str | None]
 
 
 class LostLease(Exception):
@@ -105,8 +107,8 @@ class Lease:
 
 
 _ENQUEUE_MANY = text("""
-    INSERT INTO outbox (kind, dedupe_key, organization_id, arguments)
-    SELECT :kind, key, organization_id, arguments
+    INSERT INTO outbox (kind, dedupe_key, organization_id, arguments, request_id)
+    SELECT :kind, key, organization_id, arguments, :request_id
     FROM json_to_recordset(CAST(:rows AS json)) AS wanted(key text, organization_id bigint, arguments jsonb)
     ON CONFLICT DO NOTHING
 """)
@@ -138,6 +140,7 @@ def enqueue(
         "dedupe_key": dedupe_key,
         "organization_id": organization_id,
         "arguments": ids,
+        "request_id": g.get("request_id"),
     }
     if run_after is None:
         values["woken_at"] = func.clock_timestamp()
@@ -156,7 +159,7 @@ def enqueue_many(kind: str, wanted: Sequence[tuple[str, int | None, dict[str, in
     """
     assert kind in _handlers, f"no handler for {kind}"
     rows = [{"key": key, "organization_id": organization, "arguments": ids} for key, organization, ids in wanted]
-    db.session.execute(_ENQUEUE_MANY, {"kind": kind, "rows": json.dumps(rows)})
+    db.session.execute(_ENQUEUE_MANY, {"kind": kind, "rows": json.dumps(rows), "request_id": g.get("request_id")})
 
 
 def _ring(outbox_id: int) -> None:
@@ -201,10 +204,11 @@ def run(outbox_id: int) -> None:
     claimed = _claim(outbox_id)
     if claimed is None:
         return
-    lease, kind, arguments = claimed
+    lease, kind = claimed.lease, claimed.kind
     g.actor = Actor("job", kind)
+    g.request_id, g.organization_id = claimed.request_id, claimed.organization_id
     try:
-        _handlers[kind](lease, **arguments)
+        _handlers[kind](lease, **claimed.arguments)
     except LostLease:
         log.warning("lost lease", extra={"outbox_id": outbox_id, "attempt": lease.attempt})
     except RetryLater as later:
@@ -260,7 +264,18 @@ def drain(limit: int = 10_000) -> int:
     return limit
 
 
-def _claim(outbox_id: int) -> tuple[Lease, str, dict[str, Any]] | None:
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A row that is ours to work on."""
+
+    lease: Lease
+    kind: str
+    arguments: dict[str, Any]
+    organization_id: int | None
+    request_id: str | None
+
+
+def _claim(outbox_id: int) -> _Claimed | None:
     with transaction() as session:
         row = session.execute(
             text(
@@ -268,7 +283,7 @@ def _claim(outbox_id: int) -> tuple[Lease, str, dict[str, Any]] | None:
                 " WHERE id = :id"
                 " AND finished_at IS NULL AND dead_at IS NULL AND run_after <= clock_timestamp()"
                 " AND (lease_until IS NULL OR lease_until < clock_timestamp())"
-                " RETURNING attempt, tries, kind, arguments"
+                " RETURNING attempt, tries, kind, arguments, organization_id, request_id"
             ),
             {"lease": LEASE, "id": outbox_id},
         ).one_or_none()
@@ -276,7 +291,7 @@ def _claim(outbox_id: int) -> tuple[Lease, str, dict[str, Any]] | None:
             return None
         lease = Lease(outbox_id, row.attempt, row.tries)
         if row.kind in _handlers and row.tries <= MAX_TRIES:
-            return lease, row.kind, row.arguments
+            return _Claimed(lease, row.kind, row.arguments, row.organization_id, row.request_id)
     if row.kind not in _handlers:
         # A newer release wrote it while this older worker still runs; the newer worker will know it.
         _put_back(lease, f"This worker does not know “{row.kind}”.", seconds=30)
