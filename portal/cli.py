@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from portal.archive_commands import archive_usage, list_archives, restore_usage
 from portal.audit_commands import audit_group
+from portal.backup_commands import backup_group
 from portal.catalog_commands import catalog_group
 from portal.config import VARIABLES, settings_from_env
 from portal.correction_commands import credit_note, write_off_invoice
@@ -58,6 +59,7 @@ def register(app: Flask) -> None:
         invoice_group,
         billing,
         audit_group,
+        backup_group,
         stripe_group,
         webhooks_group,
         config,

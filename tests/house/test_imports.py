@@ -50,6 +50,7 @@ FLOORS = (
         "catalog_commands",
         "price_commands",
         "organization_commands",
+        "backup_commands",
         "people_commands",
         "listing_commands",
         "preflight_commands",
