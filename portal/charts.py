@@ -150,9 +150,7 @@ def bars(
             if height:
                 base -= height
                 says = f"{axis.short(day)}, {name}: {say(values[day])}"
-                drawn.append(
-                    Bar(number, _tenths(LEFT + step * index + step / 10), _tenths(base), _tenths(height), says)
-                )
+                drawn.append(Bar(number, tenths(LEFT + step * index + step / 10), tenths(base), tenths(height), says))
     levels = [top * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
         title=title,
@@ -160,9 +158,9 @@ def bars(
         head=axis.head,
         series=tuple(name for name, _ in shown),
         bars=tuple(drawn),
-        grid=tuple(Mark(Decimal(0), _tenths(HEIGHT - BOTTOM - level * scale), _short(level)) for level in levels),
+        grid=tuple(Mark(Decimal(0), tenths(HEIGHT - BOTTOM - level * scale), _short(level)) for level in levels),
         ticks=tuple(
-            Mark(_tenths(LEFT + step * index + step / 2), Decimal(0), axis.tick(day))
+            Mark(tenths(LEFT + step * index + step / 2), Decimal(0), axis.tick(day))
             for index, day in enumerate(days)
             if axis.tick(day)
         ),
@@ -171,7 +169,7 @@ def bars(
             for day in days
             if any(day in values for _, values in shown)
         ),
-        bar_width=_tenths(step * 8 / 10),
+        bar_width=tenths(step * 8 / 10),
     )
 
 
@@ -198,17 +196,17 @@ def waterfall(
     width = Decimal(WIDTH - LEFT) / len(names)
 
     def y(level: Decimal) -> Decimal:
-        return _tenths(TOP + (highest - level) * scale)
+        return tenths(TOP + (highest - level) * scale)
 
     bars, labels = [], []
     for index, (name, (begin, end)) in enumerate(zip(names, spans, strict=True)):
         is_end = index in (0, len(names) - 1)
         series = 1 if is_end else 2 if end >= begin else 3
-        x = _tenths(LEFT + width * index + width / 10)
+        x = tenths(LEFT + width * index + width / 10)
         value = end if is_end else end - begin
-        height = max(y(min(begin, end)) - y(max(begin, end)), _tenths(Decimal(1)))
+        height = max(y(min(begin, end)) - y(max(begin, end)), tenths(Decimal(1)))
         bars.append(Bar(series, x, y(max(begin, end)), height, f"{name}: {say(value)}"))
-        middle = _tenths(LEFT + width * index + width / 2)
+        middle = tenths(LEFT + width * index + width / 2)
         labels.append(Mark(middle, y(max(begin, end)) - LABEL_ABOVE, say(value)))
     grid = [lowest + (highest - lowest) * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
@@ -219,13 +217,13 @@ def waterfall(
         bars=tuple(bars),
         grid=tuple(Mark(Decimal(0), y(level), _short(level)) for level in grid),
         ticks=tuple(
-            Mark(_tenths(LEFT + width * index + width / 2), Decimal(0), name) for index, name in enumerate(names)
+            Mark(tenths(LEFT + width * index + width / 2), Decimal(0), name) for index, name in enumerate(names)
         ),
         rows=tuple(
             Row(name, (say(value),))
             for name, value in zip(names, [levels[0], *(change for _, change in steps[1:]), levels[-1]], strict=True)
         ),
-        bar_width=_tenths(width * 8 / 10),
+        bar_width=tenths(width * 8 / 10),
         labels=tuple(labels),
     )
 
@@ -272,5 +270,6 @@ def _short(value: Decimal) -> str:
     return compact(value)
 
 
-def _tenths(value: Decimal) -> Decimal:
+def tenths(value: Decimal) -> Decimal:
+    """A length of a drawing: a tenth of a unit is finer than a screen."""
     return value.quantize(_TENTH)
