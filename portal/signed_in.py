@@ -3,12 +3,13 @@
 Customers act inside their organization (row level security); staff see all organizations.
 """
 
+from dataclasses import replace
 from typing import cast
 from urllib.parse import urlsplit
 
 from flask import Response, current_app, g, redirect, request, url_for
 
-from portal.core.errors import NotFound
+from portal.core.errors import NotAllowed, NotFound
 from portal.infra import clock
 from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant, transaction
 from portal.infra.pages import policy_of
@@ -17,6 +18,8 @@ from portal.organizations.session_list import note_seen
 from portal.organizations.sessions import Identity, IdleLimits, Seat, identity_of
 
 ADMIN = "admin"
+# Pages of the person and not of an organization: whoever looks as a customer finds their own.
+_ONES_OWN = ("account", "passkeys", "provider", "resetting", "session", "signing_in", "two_factors")
 
 
 def cookie_name() -> str:
@@ -37,6 +40,8 @@ def guard_page() -> Response | None:
     if identity is None:
         return _to_sign_in()
     for_staff = request.blueprint is not None and request.blueprint.startswith(ADMIN)
+    if identity.viewing is not None and not for_staff and request.blueprint not in _ONES_OWN:
+        identity = g.identity = _as_a_customer(identity)
     if for_staff != (identity.staff_role is not None) and needed != "signed in":
         raise NotFound("There is no such page.")
     if needed != "signed in" and not identity.may(Permission(needed or "")):
@@ -48,6 +53,15 @@ def guard_page() -> Response | None:
     elif identity.seat is not None:
         act_as(tenant(identity.seat.organization_id))
     return None
+
+
+def _as_a_customer(identity: Identity) -> Identity:
+    """A member of staff as one who may only look at the pages of the organization. Raises NotAllowed for a change."""
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        raise NotAllowed("You are looking as a customer, and that changes nothing. End it first.")
+    seat = identity.viewing
+    assert seat is not None
+    return replace(identity, staff_role=None, seats=(seat,), seat=seat)
 
 
 def identify() -> Identity | None:

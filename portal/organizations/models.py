@@ -91,7 +91,10 @@ class UserSession(Public, Model):
     """A signed-in browser. The cookie holds a random token; here is only its hash, so deleting the row ends it."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index("ix_sessions_user_id", "user_id"),)
+    __table_args__ = (
+        Index("ix_sessions_user_id", "user_id"),
+        CheckConstraint("(viewing_id IS NULL) = (viewing_until IS NULL)", name="viewing_ends"),
+    )
 
     token_sha256: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
@@ -103,6 +106,9 @@ class UserSession(Public, Model):
     confirmed_at: Mapped[datetime]
     address: Mapped[str | None]
     user_agent: Mapped[str | None]
+    # Which organization a member of staff looks at as its customer.
+    viewing_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
+    viewing_until: Mapped[datetime | None]
 
     user: Mapped[User] = relationship()
 

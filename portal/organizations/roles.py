@@ -14,6 +14,7 @@ class Permission(StrEnum):
     MANAGE_PAYMENT = "manage payment methods"
     MANAGE_WEBHOOKS = "manage webhooks"
     VIEW_ORGANIZATIONS = "view organizations"
+    VIEW_AS = "view as a customer"
     MANAGE_ORGANIZATIONS = "manage organizations"
     VIEW_CATALOG = "view the catalog"
     PUBLISH_PRICES = "publish prices"
@@ -43,7 +44,13 @@ CUSTOMER_ROLES: dict[str, frozenset[Permission]] = {
     "viewer": frozenset({Permission.VIEW_USAGE, Permission.VIEW_INVOICES}),
 }
 _SUPPORT = frozenset(
-    {Permission.VIEW_USAGE, Permission.VIEW_INVOICES, Permission.VIEW_ORGANIZATIONS, Permission.VIEW_CATALOG}
+    {
+        Permission.VIEW_USAGE,
+        Permission.VIEW_INVOICES,
+        Permission.VIEW_ORGANIZATIONS,
+        Permission.VIEW_AS,
+        Permission.VIEW_CATALOG,
+    }
 )
 _OPERATIONS = _SUPPORT | {
     Permission.MANAGE_ORGANIZATIONS,

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
@@ -45,7 +46,10 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is signed in, as plain facts: safe to keep for a whole request, whatever its transactions do."""
+    """Who is signed in, as plain facts: safe to keep for a whole request, whatever its transactions do.
+
+    `viewing` is the organization that a member of staff looks at as its customer, until a moment.
+    """
 
     user_id: int
     name: str
@@ -57,6 +61,8 @@ class Identity:
     was_seen_long_ago: bool = False
     has_two_factors: bool = False
     confirmed_at: datetime | None = None
+    viewing: Seat | None = None
+    viewing_until: datetime | None = None
 
     @property
     def actor(self) -> Actor:
@@ -113,6 +119,10 @@ def open_session(user: User, *, now: datetime, days: int, address: str | None, u
     return token
 
 
+# What somebody sees who looks as a customer: nothing secret, and nothing to change.
+VIEWING_ROLE = "viewer"
+
+
 @dataclass(frozen=True, slots=True)
 class IdleLimits:
     """After so many hours in which nothing was asked for a session ends by itself; 0 is never."""
@@ -156,7 +166,20 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
         was_seen_long_ago=session.last_seen_at < now - SEEN_IS_NOTED_EVERY,
         has_two_factors=with_code,
         confirmed_at=session.confirmed_at,
+        **_viewing(session, user, now=now),
     )
+
+
+def _viewing(session: UserSession, user: User, *, now: datetime) -> dict[str, Any]:
+    """What a member of staff looks at from this session; nothing, once its time is over or they are staff no more."""
+    if session.viewing_until is None or session.viewing_until <= now or user.staff_role is None:
+        return {}
+    row = db.session.execute(
+        select(Organization.id, Organization.slug, Organization.name, Organization.currency).where(
+            Organization.id == session.viewing_id
+        )
+    ).one()
+    return {"viewing": Seat(*row, role=VIEWING_ROLE), "viewing_until": session.viewing_until}
 
 
 def choose_organization(token: str, slug: str, identity: Identity) -> None:
