@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from portal import ROOT, create_app
+from portal.infra.db import db
 from portal.infra.processes import heartbeat_of
 from tests.factories import acting, make_final, make_organization, sql
 
@@ -20,6 +22,15 @@ DASHBOARD = ROOT / "deploy" / "grafana" / "billing_portal.json"
 PROMTOOL = Path("/usr/bin/promtool")
 
 
+@contextmanager
+def another(app, **settings):
+    """The portal with other settings; its connections end with it."""
+    portal = create_app(replace(app.config["SETTINGS"], **settings))
+    yield portal
+    with portal.app_context():
+        db.engine.dispose()
+
+
 @pytest.fixture
 def counted(app, clean_database, clean_redis):
     """The same portal with metrics on, with an invoice that is on its way and a dead job."""
@@ -27,7 +38,8 @@ def counted(app, clean_database, clean_redis):
         make_final(make_organization(), "12.00")
         heartbeat_of("worker").beat()
         sql("INSERT INTO outbox (kind, dedupe_key, arguments, dead_at) VALUES ('sync_invoice', 'x', '{}', now())")
-    return create_app(replace(app.config["SETTINGS"], metrics_token=TOKEN))
+    with another(app, metrics_token=TOKEN) as portal:
+        yield portal
 
 
 def read(app, *, token: str = TOKEN):
@@ -81,10 +93,8 @@ def test_requests_are_counted_by_page_and_never_by_id(counted):
 
 
 def test_while_the_database_is_away_it_says_so(app):
-    away = replace(
-        app.config["SETTINGS"], metrics_token=TOKEN, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none"
-    )
-    found = samples(read(create_app(away)))
+    with another(app, metrics_token=TOKEN, database_url="postgresql+psycopg://nobody@127.0.0.1:1/none") as away:
+        found = samples(read(away))
     assert found["portal_database_away", ()] == 1
     assert not any(name == "portal_jobs_dead" for name, _ in found)
 

@@ -27,7 +27,7 @@ from tests.payments.test_kill_at_every_step import helper, kill_everywhere, newe
 __all__ = ["helper"]  # a fixture
 pytestmark = pytest.mark.usefixtures("books")
 # All points of a kill with --full; at other times some.
-EVERY = every(7)
+EVERY = every(17)
 CREATE = "POST /v1/credit_notes"
 
 

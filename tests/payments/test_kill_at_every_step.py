@@ -33,7 +33,7 @@ from tests.payments.conftest import ROOT, examine, open_rows, work
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 # All points with --full; at other times some.
-EVERY = every(4)
+EVERY = every(7)
 
 
 class Helper:
@@ -48,9 +48,9 @@ class Helper:
         return json.loads(self._process.stdout.readline())
 
 
-@pytest.fixture
-def helper(portal_environment: dict[str, str], sandbox) -> Iterator[Helper]:
-    environment = {**os.environ, **portal_environment, "STRIPE_API_BASE": sandbox.url, "LOG_LEVEL": "CRITICAL"}
+@pytest.fixture(scope="module")
+def helper(portal_environment: dict[str, str], sandbox_process: str) -> Iterator[Helper]:
+    environment = {**os.environ, **portal_environment, "STRIPE_API_BASE": sandbox_process, "LOG_LEVEL": "CRITICAL"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.payments.killable"],
         cwd=ROOT,

@@ -13,7 +13,7 @@ from tests.payments.flows import FLOWS, newest_job
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
 # All points with --full; at other times some.
-EVERY = every(47)
+EVERY = every(71)
 
 
 @pytest.mark.parametrize("name", ["repair of a half-built draft", "replay", "sweeper", "reconciling"])

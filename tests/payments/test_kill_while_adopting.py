@@ -16,7 +16,7 @@ from tests.payments.test_adopting import ADD, CREATE, CUSTOMER, FINALIZE
 pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.usefixtures("books")]
 helper = killing.helper
 # All points with --full; at other times some, and other ones for each scenario by its own number of points.
-EVERY = every(23)
+EVERY = every(37)
 
 
 def sync_until_stored(helper, sandbox, match: str, mode: str, number: int):
