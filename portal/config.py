@@ -34,6 +34,7 @@ class Settings:
     seller_name: str
     seller_address: str
     seller_tax_id: str
+    seller_country: str
     finalize_hold_seconds: int
     bill_run_hold_seconds: int
     bill_run_automatic: bool
@@ -118,6 +119,12 @@ def _log_level(value: str) -> str:
 
 def _list(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _country(value: str) -> str:
+    if value and not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("it is the two capital letters of a country")
+    return value
 
 
 def _secrets(value: str) -> tuple[str, ...]:
@@ -271,6 +278,12 @@ VARIABLES: dict[str, Variable] = {
         "SELLER_ADDRESS", _text, "1 Example Street, Springfield", "the seller's address on every invoice"
     ),
     "seller_tax_id": Variable("SELLER_TAX_ID", str.strip, "", "the seller's tax id on every invoice; empty means none"),
+    "seller_country": Variable(
+        "SELLER_COUNTRY",
+        _country,
+        "",
+        "two letters of ISO 3166: the seller's country on every invoice, for electronic invoices; empty means none",
+    ),
     "finalize_hold_seconds": Variable(
         "FINALIZE_HOLD_SECONDS", _count, "60", "seconds in which a finalize can be taken back with Cancel"
     ),

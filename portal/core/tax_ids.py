@@ -18,6 +18,11 @@ _PREFIXES = {"GR": "EL"}
 _BETWEEN = re.compile(r"[\s.\-]")
 
 
+def vat_prefix(country: str) -> str:
+    """What the VAT numbers of a country begin with: EL for Greece, else its two letters."""
+    return _PREFIXES.get(country, country)
+
+
 def checked_tax_id(typed: str | None, country: str | None) -> str | None:
     """A tax id as it will stand on invoices; None if nothing was typed.
 
@@ -32,7 +37,7 @@ def checked_tax_id(typed: str | None, country: str | None) -> str | None:
     form = _VAT_FORMS.get(country or "")
     if form is None or country is None:
         return text
-    prefix = _PREFIXES.get(country, country)
+    prefix = vat_prefix(country)
     number = _BETWEEN.sub("", text).upper()
     number = number if number.startswith(prefix) else prefix + number
     if not re.fullmatch(prefix + form, number, re.ASCII):

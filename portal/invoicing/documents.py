@@ -28,10 +28,16 @@ class Seller:
     name: str
     address: str
     tax_id: str = ""
+    country: str = ""
 
     def facts(self) -> dict[str, str]:
-        """The seller as a document names it; the tax id only if there is one, so that older documents still agree."""
-        return {"name": self.name, "address": self.address} | ({"tax_id": self.tax_id} if self.tax_id else {})
+        """The seller as a document names it; what may be missing only if it is there, so older documents still agree."""
+        may_be_missing = {"tax_id": self.tax_id, "country": self.country}
+        return {
+            "name": self.name,
+            "address": self.address,
+            **{name: text for name, text in may_be_missing.items() if text},
+        }
 
 
 def document_of(invoice: Invoice, items: Sequence[InvoiceItem | Row[Any]], seller: Seller) -> dict[str, Any]:

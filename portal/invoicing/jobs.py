@@ -13,7 +13,7 @@ from portal.invoicing.terms import FINISH, Terms
 def terms_of(settings: Settings) -> Terms:
     """What finalizing takes from the settings."""
     return Terms(
-        seller=Seller(settings.seller_name, settings.seller_address, settings.seller_tax_id),
+        seller=Seller(settings.seller_name, settings.seller_address, settings.seller_tax_id, settings.seller_country),
         hold_seconds=settings.finalize_hold_seconds,
         days_until_due=settings.days_until_due,
     )

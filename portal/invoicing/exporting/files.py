@@ -15,6 +15,7 @@ from portal.infra.pages import csv_response
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.documents import Seller, buyer_of
 from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.exporting.electronic import electronic_invoice
 from portal.invoicing.exporting.pdf import Pages, pages_of, render
 from portal.invoicing.exporting.printed import printed_draft, printed_invoice
 from portal.invoicing.exporting.printed_notes import printed_credit_note
@@ -75,7 +76,9 @@ def pages_of_final(invoice: Invoice, paper: Paper) -> Pages:
     """A final or void invoice, ready to be rendered. Raises NotFound for a void draft."""
     document = document_of_final(invoice)
     printed = printed_invoice(invoice, portal_url=paper.portal_url)
-    return pages_of(printed, made_at=midnight(date.fromisoformat(document["invoiced_on"])))
+    made_at = midnight(date.fromisoformat(document["invoiced_on"]))
+    electronic = None if invoice.state == InvoiceState.VOID else electronic_invoice(document)
+    return pages_of(printed, made_at=made_at, electronic=electronic)
 
 
 def credit_note_pdf(note: CreditNote) -> File:

@@ -15,6 +15,7 @@ from typing import Any
 
 from portal.core.errors import PortalError
 from portal.core.keys import canonical_json
+from portal.invoicing.exporting.factur_x import as_factur_x
 from portal.invoicing.exporting.fonts import characters_of
 
 FOLDER = Path(__file__).resolve().parents[3] / "templates" / "documents"
@@ -40,15 +41,20 @@ class Pages:
     printed: dict[str, Any]
     made_at: datetime
     id: str
+    electronic: str = ""
 
 
-def pages_of(printed: Mapping[str, Any], *, made_at: datetime) -> Pages:
-    """Make a printed view ready: only characters that can be shown, none that turn the direction of a text."""
+def pages_of(printed: Mapping[str, Any], *, made_at: datetime, electronic: bytes | None = None) -> Pages:
+    """Make a printed view ready: only characters that can be shown, none that turn the direction of a text.
+
+    `electronic` is the XML that the file carries, if any.
+    """
     shown = _shown(dict(printed))
     if UNKNOWN in canonical_json(shown):
         shown["notes"] = [*shown["notes"], _MISSING]
-    content = sha256(f"{canonical_json(shown)} {made_at.isoformat()} {_version()}".encode()).hexdigest()
-    return Pages(shown, made_at, content)
+    carried = (electronic or b"").decode()
+    content = sha256(f"{canonical_json(shown)} {made_at.isoformat()} {_version()} {carried}".encode()).hexdigest()
+    return Pages(shown, made_at, content, carried)
 
 
 def render(pages: Pages) -> bytes:
@@ -63,8 +69,12 @@ def render(pages: Pages) -> bytes:
             pdf = _compiler(FOLDER).compile(
                 format="pdf",
                 # JSON, so that no text can be taken for markup.
-                sys_inputs={"invoice": json.dumps(pages.printed, ensure_ascii=False)},
-                pdf_standards=["ua-1"],
+                sys_inputs={
+                    "invoice": json.dumps(pages.printed, ensure_ascii=False),
+                    "electronic": pages.electronic,
+                },
+                # Only PDF/A-3 may carry a file of another kind.
+                pdf_standards=["ua-1", "a-3a"] if pages.electronic else ["ua-1"],
                 timestamp=pages.made_at,
             )
     except (typst.TypstError, OSError, RuntimeError) as error:
@@ -74,7 +84,7 @@ def render(pages: Pages) -> bytes:
             " JSON files have them all."
         ) from error
     assert isinstance(pdf, bytes)
-    return pdf
+    return as_factur_x(pdf) if pages.electronic else pdf
 
 
 @cache
