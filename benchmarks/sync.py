@@ -2,7 +2,7 @@
 
 Real RQ workers share the buckets in Redis, a page is asked for all the while, and lost work is rung for as the clock
 does. By default the sandbox takes 25 calls a second of each endpoint and 100 in all, as Stripe does, and the settings
-are the defaults; `--total 25` is an account in Stripe's test mode, and the portal is told to keep one below.
+are the defaults; `--total 25` is an account in Stripe's test mode, and the portal is told to keep to it.
 
 `ratio` is invoices a second over what the settings allow: as many as one endpoint's calls, or a quarter of all calls;
 `of_limit` the same over what the sandbox takes. `calls` is calls per invoice of a known customer, `busiest` the most
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
     if options.total < TOTAL:
-        os.environ["STRIPE_CALLS_PER_SECOND"] = str(options.total - 1)
+        os.environ["STRIPE_CALLS_PER_SECOND"] = str(options.total)
     with _program("-m", "portal.sandbox", "--port", "0", stdout=subprocess.PIPE) as sandbox:
         assert sandbox.stdout is not None
         os.environ["STRIPE_API_BASE"] = sandbox.stdout.readline().decode().split()[-1]

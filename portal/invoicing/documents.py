@@ -31,7 +31,7 @@ class Seller:
     country: str = ""
 
     def facts(self) -> dict[str, str]:
-        """The seller as a document names it; what may be missing only if it is there, so older documents still agree."""
+        """The seller as a document names it; what is not there is left out, so older documents still agree."""
         may_be_missing = {"tax_id": self.tax_id, "country": self.country}
         return {
             "name": self.name,

@@ -205,8 +205,8 @@ def _client(key: str, api_base: str | None) -> "stripe.StripeClient":
         """Every call of the library waits for its turn, whoever makes it."""
 
         def request(self, method: str, url: str, headers: Any, post_data: Any = None, **more: Any) -> Any:
-            pacing.wait_for_turn(method, url)
-            return super().request(method, url, headers, post_data, **more)
+            with pacing.turn(method, url):
+                return super().request(method, url, headers, post_data, **more)
 
     addresses: Any = {"api": api_base} if api_base else {}
     timeout = (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)

@@ -1,5 +1,6 @@
 """All processes together never send Stripe more calls in any second than the settings say, and nobody fails for it."""
 
+import copy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,20 +13,33 @@ from hypothesis import strategies as st
 from portal.core.lifecycle import SyncState
 from portal.infra import outbox
 from portal.payments import gateway, pacing
-from portal.payments.pacing import SECOND, Bucket, Buckets, NoTurn, endpoint_of, full_jitter, take_from, wait_for_turn
+from portal.payments.pacing import (
+    LONGEST_WAY,
+    SECOND,
+    Limit,
+    NoTurn,
+    OwnSlots,
+    Slots,
+    endpoint_of,
+    full_jitter,
+    take_from,
+    turn,
+)
 from tests.factories import make_final, make_organization, reload, sql
 from tests.payments.conftest import ROOT, examine, work
 
 TAKER = """
 import sys, time
-from portal.payments.pacing import Bucket, Buckets
-buckets, wanted = Buckets(sys.argv[1]), [Bucket(sys.argv[2], int(sys.argv[3])), Bucket("all", int(sys.argv[4]))]
+from portal.payments.pacing import Limit, Slots
+slots, wanted = Slots(sys.argv[1]), [Limit(sys.argv[2], int(sys.argv[3])), Limit("all", int(sys.argv[4]))]
 taken = 0
 while taken < int(sys.argv[5]):
-    wait, now = buckets.take(wanted)
+    call = f"{sys.argv[6]}-{taken}"
+    wait, now = slots.take(wanted, call)
     if wait:
         time.sleep(wait / 1_000_000)
     else:
+        slots.give_back(wanted, call)
         taken += 1
         print(now)
 """
@@ -44,48 +58,68 @@ def busiest_second(moments: list[int]) -> int:
 
 @given(
     most=st.integers(1, 100),
-    pauses=st.lists(st.integers(0, SECOND // 4), max_size=300),
+    calls=st.lists(
+        st.tuples(st.integers(0, SECOND // 4), st.integers(0, LONGEST_WAY), st.integers(0, SECOND)), max_size=300
+    ),
 )
-def test_a_bucket_never_gives_more_than_its_limit_in_any_second(most, pauses):
-    full_at, now, given_out = {}, SECOND * 1_000, []
-    for pause in pauses:
+def test_no_second_at_stripe_sees_more_than_the_limit_however_long_the_way(most, calls):
+    """Each call comes after a pause, takes a while to reach Stripe, and then a while to be answered."""
+    own: OwnSlots = {}
+    now, seen, answers = SECOND * 1_000, [], []
+    for number, (pause, way, worked) in enumerate(calls):
         now += pause
-        if take_from(full_at, [Bucket("x", most)], now) == 0:
-            given_out.append(now)
-    assert not given_out or busiest_second(given_out) <= most
+        for answered, call in [each for each in answers if each[0] <= now]:
+            own["x"][call] = min(own["x"].get(call, answered), answered + SECOND)
+            answers.remove((answered, call))
+        if take_from(own, [Limit("x", most)], str(number), now) == 0:
+            seen.append(now + way)
+            answers.append((now + way + worked, str(number)))
+    assert not seen or busiest_second(seen) <= most
 
 
 @pytest.mark.parametrize("most", [1, 2, 9, 10, 20, 25, 80, 1000])
 def test_who_waits_as_long_as_he_is_told_gets_nearly_the_whole_limit(most):
-    full_at, now, given_out = {}, 0, []
+    own: OwnSlots = {}
+    now, given_out = 0, []
     while now < 10 * SECOND:
-        wait = take_from(full_at, [Bucket("x", most)], now)
+        call = str(len(given_out))
+        wait = take_from(own, [Limit("x", most)], call, now)
         if not wait:
             given_out.append(now)
+            # Answered after a twentieth of a second.
+            own["x"][call] = now + SECOND // 20 + SECOND
         now += wait
     assert busiest_second(given_out) <= most
     assert len(given_out) >= 9 * most
 
 
-def test_a_call_that_finds_one_of_its_buckets_empty_takes_nothing_of_the_other():
-    full_at = {}
-    assert take_from(full_at, [Bucket("create", 1), Bucket("all", 10)], 0) == 0
-    before = dict(full_at)
-    assert take_from(full_at, [Bucket("create", 1), Bucket("all", 10)], 0) == SECOND
-    assert full_at == before
-    assert take_from(full_at, [Bucket("finalize", 1), Bucket("all", 10)], 100_000) == 0
+def test_a_call_that_finds_no_slot_of_one_name_takes_none_of_the_other():
+    own: OwnSlots = {}
+    assert take_from(own, [Limit("create", 1), Limit("all", 10)], "1", 0) == 0
+    before = copy.deepcopy(own)
+    assert take_from(own, [Limit("create", 1), Limit("all", 10)], "2", 0) == SECOND + LONGEST_WAY
+    assert own == before
+    assert take_from(own, [Limit("finalize", 1), Limit("all", 10)], "3", 100_000) == 0
 
 
-def test_several_processes_share_the_buckets(redis_url, clean_redis):
+def test_fewer_slots_than_are_held_wait_until_enough_are_free():
+    own: OwnSlots = {}
+    for number in range(5):
+        assert take_from(own, [Limit("all", 5)], str(number), number * 1_000) == 0
+    # With two slots, three of the five have to go before the next.
+    assert take_from(own, [Limit("all", 2)], "next", 10_000) == SECOND + LONGEST_WAY + 3_000 - 10_000
+
+
+def test_several_processes_share_the_slots(redis_url, clean_redis):
     """Two endpoints of 30 a second, four processes, at most 40 a second in all; by Redis' own clock."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TAKER, redis_url, endpoint, "30", "40", "30"],
+            [sys.executable, "-c", TAKER, redis_url, endpoint, "30", "40", "30", str(number)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for endpoint in ("create", "create", "finalize", "finalize")
+        for number, endpoint in enumerate(("create", "create", "finalize", "finalize"))
     ]
     taken = [[int(line) for line in process.communicate(timeout=60)[0].split()] for process in processes]
     assert [len(moments) for moments in taken] == [30] * 4
@@ -94,10 +128,10 @@ def test_several_processes_share_the_buckets(redis_url, clean_redis):
     assert busiest_second([moment for moments in taken for moment in moments]) <= 40
 
 
-def test_threads_share_the_buckets_too(redis_url, clean_redis):
-    buckets, wanted = Buckets(redis_url), [Bucket("create", 20), Bucket("all", 80)]
+def test_threads_share_the_slots_too(redis_url, clean_redis):
+    slots, wanted = Slots(redis_url), [Limit("create", 20), Limit("all", 80)]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: buckets.take(wanted), range(200)))
+        answers = list(pool.map(lambda number: slots.take(wanted, str(number)), range(200)))
     granted = [now for wait, now in answers if not wait]
     assert granted
     assert busiest_second(granted) <= 20
@@ -106,22 +140,32 @@ def test_threads_share_the_buckets_too(redis_url, clean_redis):
 
 @pytest.mark.fault
 def test_without_redis_a_process_keeps_to_a_tenth():
-    buckets = Buckets("redis://127.0.0.1:9/0")
-    answers = [buckets.take([Bucket("create", 20), Bucket("all", 80)]) for _ in range(50)]
+    slots, wanted = Slots("redis://127.0.0.1:9/0"), [Limit("create", 20), Limit("all", 80)]
+    answers = [slots.take(wanted, str(number)) for number in range(50)]
+    slots.give_back(wanted, "0")
     granted = [now for wait, now in answers if not wait]
     assert granted
     assert busiest_second(granted) <= 2
-    assert all(0 <= wait <= SECOND for wait, _ in answers)
+    assert all(0 <= wait <= SECOND + LONGEST_WAY for wait, _ in answers)
 
 
 @pytest.mark.fault
-def test_a_redis_that_lost_its_memory_gives_full_buckets_and_goes_on(redis_url, clean_redis):
-    buckets, wanted = Buckets(redis_url), [Bucket("create", 10)]
-    assert buckets.take(wanted)[0] == 0
-    assert buckets.take(wanted)[0] > 0
+def test_a_redis_that_lost_its_memory_has_free_slots_and_goes_on(redis_url, clean_redis):
+    slots, wanted = Slots(redis_url), [Limit("create", 1)]
+    assert slots.take(wanted, "1")[0] == 0
+    assert slots.take(wanted, "2")[0] > 0
     clean_redis.flushall()
-    assert buckets.take(wanted)[0] == 0
-    assert buckets.take(wanted)[0] > 0
+    slots.give_back(wanted, "1")
+    assert slots.take(wanted, "2")[0] == 0
+    assert slots.take(wanted, "3")[0] > 0
+
+
+def test_an_answer_frees_its_slot_a_second_later_and_no_answer_a_little_later_still(redis_url, clean_redis):
+    slots, wanted = Slots(redis_url), [Limit("create", 1)]
+    assert slots.take(wanted, "1")[0] == 0
+    assert SECOND < slots.take(wanted, "2")[0] <= SECOND + LONGEST_WAY
+    slots.give_back(wanted, "1")
+    assert slots.take(wanted, "2")[0] <= SECOND
 
 
 @pytest.mark.parametrize(
@@ -135,7 +179,7 @@ def test_a_redis_that_lost_its_memory_gives_full_buckets_and_goes_on(redis_url, 
         ("post", "http://x/v1/invoices/in_1/mark_uncollectible", "POST /v1/invoices/*/mark_uncollectible"),
     ],
 )
-def test_calls_that_stripe_counts_together_share_a_bucket(method, url, endpoint):
+def test_calls_that_stripe_counts_together_share_their_slots(method, url, endpoint):
     assert endpoint_of(method, url) == endpoint
 
 
@@ -156,10 +200,12 @@ def test_a_call_waits_for_its_turn_and_not_for_ever(app, monkeypatch):
     settings = replace(app.config["SETTINGS"], stripe_endpoint_calls_per_second=1)
     monkeypatch.setitem(app.config, "SETTINGS", settings)
     monkeypatch.setattr(pacing, "LONGEST_WAIT", 0)
-    wait_for_turn("POST", "http://x/v1/invoices")
-    with pytest.raises(NoTurn):
-        wait_for_turn("POST", "http://x/v1/invoices")
-    wait_for_turn("POST", "http://x/v1/customers")
+    with turn("POST", "http://x/v1/invoices"):
+        pass
+    with pytest.raises(NoTurn), turn("POST", "http://x/v1/invoices"):
+        pass
+    with turn("POST", "http://x/v1/customers"):
+        pass
 
 
 @pytest.mark.fault
@@ -170,7 +216,7 @@ def test_a_call_without_a_turn_was_not_made_and_is_not_counted(sandbox, monkeypa
 
     invoice = make_final(make_organization(), "12.00")
     with monkeypatch.context() as crowd:
-        crowd.setattr(pacing, "wait_for_turn", no_turn)
+        crowd.setattr(pacing, "turn", no_turn)
         outbox.drain()
     assert sandbox.calls() == []
     assert (reload(invoice).sync_state, reload(invoice).sync_message) == (SyncState.PENDING, None)
@@ -199,7 +245,7 @@ def test_stripe_never_has_to_turn_us_away(sandbox):
 @pytest.mark.fault
 @pytest.mark.usefixtures("books")
 def test_without_redis_an_invoice_still_goes_out(app, sandbox, monkeypatch):
-    monkeypatch.setitem(app.extensions, "stripe_buckets", Buckets("redis://127.0.0.1:9/0"))
+    monkeypatch.setitem(app.extensions, "stripe_slots", Slots("redis://127.0.0.1:9/0"))
     invoice = make_final(make_organization(), "12.00")
     work()
     assert reload(invoice).sync_state == SyncState.SYNCED

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from portal.core.exact import plain
 from portal.core.money import major_text, round_half_away, to_major
-from portal.core.statement import TAKEN_OFF_OR_ADDED, LineKind
+from portal.core.statement import TAKEN_OFF_OR_ADDED
 from portal.core.tax_ids import vat_prefix
 from portal.core.taxes import TaxTreatment
 from portal.infra.formats import quantity
@@ -43,7 +43,9 @@ def electronic_invoice(document: Mapping[str, Any]) -> bytes | None:
     if document["currency"] != CURRENCY or document["tax"] is None:
         return None
     seller, buyer = _party(document["seller"]), _party(document["buyer"])
-    taxed = [_line(line, document["tax"]) for line in lines_of_document(document) if line.kind not in TAKEN_OFF_OR_ADDED]
+    taxed = [
+        _line(line, document["tax"]) for line in lines_of_document(document) if line.kind not in TAKEN_OFF_OR_ADDED
+    ]
     taxes = _taxes(taxed, document["tax"])
     if seller is None or buyer is None or not _says_who_is_taxed(seller, buyer, taxes):
         return None
@@ -158,7 +160,9 @@ def _taxes(lines: Sequence[_TaxedLine], tax: Mapping[str, Any]) -> list[_Rate]:
     for line in lines:
         key = (line.category, line.percent)
         groups[key] = groups.get(key, 0) + line.net
-    return [_Rate(category, percent, net, charged.get(percent, 0)) for (category, percent), net in sorted(groups.items())]
+    return [
+        _Rate(category, percent, net, charged.get(percent, 0)) for (category, percent), net in sorted(groups.items())
+    ]
 
 
 def _party(who: Mapping[str, Any]) -> dict[str, Any] | None:
