@@ -440,7 +440,8 @@ def settings_from_env(environ: Mapping[str, str]) -> Settings:
 
 def _production_problems(values: Mapping[str, Any]) -> list[str]:
     if values.get("environment") != "production":
-        return []
+        is_live = "_live_" in values.get("stripe_secret_key", "")
+        return ["STRIPE_SECRET_KEY is a live key; only production may bill for real."] if is_live else []
     problems = []
     if len(values.get("secret_key", "")) < 32:
         problems.append("SECRET_KEY is too short for production: at least 32 random characters.")

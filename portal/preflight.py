@@ -1,4 +1,7 @@
-"""Whether everything that the portal leans on is as it must be: asked before a release takes traffic. It only reads."""
+"""Whether everything that the portal leans on is as it must be: asked before a release takes traffic.
+
+It only reads, but for one thing: it remembers the account at Stripe that it sees first.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 
 from portal.config import Settings
 from portal.infra import mail
-from portal.infra.db import STAFF_ROLE, SYSTEM_ROLE, TENANT_ROLE, db
+from portal.infra.db import STAFF_ROLE, SYSTEM, SYSTEM_ROLE, TENANT_ROLE, act_as, db, transaction
 from portal.infra.queue import connect
 from portal.payments import gateway
+from portal.payments.account import remember_account
 
 OLDEST_POSTGRESQL = 150_000
 # Stripe refuses signatures that are five minutes old; half of it is left for the way.
@@ -124,9 +128,8 @@ def _redis(settings: Settings, now: Callable[[], datetime]) -> Iterator[Finding]
         yield Finding("Redis", Standing.WRONG, f"It does not answer: {error}")
         return
     if policy != "noeviction":
-        yield Finding(
-            "Redis", Standing.ODD, f"maxmemory-policy is {policy}; with noeviction no wake-up is thrown away unseen."
-        )
+        says = f"maxmemory-policy is {policy}; with noeviction no wake-up is thrown away unseen."
+        yield Finding("Redis", Standing.WRONG if settings.is_production else Standing.ODD, says)
     else:
         yield Finding("Redis", Standing.FINE, "It answers, and throws nothing away (noeviction).")
 
@@ -148,12 +151,29 @@ def _stripe(settings: Settings) -> Finding:
         return Finding("Stripe", Standing.WRONG, str(refusal))
     except gateway.GatewayError as error:
         return Finding("Stripe", Standing.ODD, f"{error} Invoices are finalized all the same, and sent once it does.")
+    if (ours := _account_seen_first(account["id"])) not in (None, account["id"]):
+        return Finding(
+            "Stripe",
+            Standing.WRONG,
+            f"The key belongs to {account['id']}, our invoices went to {ours}. Take the old key, or, to leave that"
+            " account for good, `flask stripe forget-account`.",
+        )
     mode = "a live key" if gateway.is_live() else "a test key"
     if settings.stripe_api_base:
         return Finding("Stripe", Standing.ODD, f"Invoices go to the sandbox at {settings.stripe_api_base}.")
     if not account.get("charges_enabled", True):
         return Finding("Stripe", Standing.ODD, f"The account {account['id']} cannot take payments yet.")
     return Finding("Stripe", Standing.FINE, f"It takes our key, {mode} of {account['id']}.")
+
+
+def _account_seen_first(account_id: str) -> str | None:
+    """The account that our invoices go to; None if the database cannot say, which is a finding of its own."""
+    act_as(SYSTEM)
+    try:
+        with transaction():
+            return remember_account(account_id).account_id
+    except DBAPIError:
+        return None
 
 
 def _mail(settings: Settings) -> Finding:

@@ -23,6 +23,7 @@ from portal.invoicing.queries import invoice_of
 from portal.operator import as_operator
 from portal.operator_console import MOMENT, MONTH, print_table
 from portal.payments import reconciling, replaying, shadowing
+from portal.payments.account import forget_account
 from portal.payments.drift_models import Phase, Reconciliation
 from portal.payments.drift_queries import Report, report_of
 
@@ -45,6 +46,15 @@ def sandbox(port: int, webhook_url: str, state: str | None) -> None:
         sys.executable,
         [sys.executable, "-m", "portal.sandbox", *words, *(["--state", state] if state else [])],
     )
+
+
+@stripe_group.command("forget-account")
+@as_operator
+def forget() -> None:
+    """Let the next account that `flask preflight` sees be ours. What was sent to the old one stays there."""
+    with transaction():
+        forgotten = forget_account()
+    console.print(f"{forgotten} is forgotten." if forgotten else "No account was remembered.")
 
 
 @stripe_group.command("sync")

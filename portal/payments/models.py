@@ -1,4 +1,4 @@
-"""Tables of getting paid: the journal of calls to Stripe, the circuit before them, and the events that Stripe sent."""
+"""Tables of getting paid: the journal of calls to Stripe, the circuit before them, its account and its events."""
 
 from datetime import datetime
 from typing import Any
@@ -60,6 +60,17 @@ class StripeCircuit(Model):
     opened_at: Mapped[datetime | None]
     failed_probes: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     retry_at: Mapped[datetime | None]
+
+
+class StripeAccount(Model):
+    """One row: the account at Stripe that our invoices go to, as it was first seen."""
+
+    __tablename__ = "stripe_account"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default=text("1"))
+    account_id: Mapped[str]
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class StripeEvent(Numbered, Model):

@@ -85,6 +85,11 @@ def test_production_refuses_what_only_a_demo_may_have(name, value):
         settings_from_env(PRODUCTION | {name: value})
 
 
+def test_only_production_takes_a_live_key():
+    with pytest.raises(ConfigurationError, match="STRIPE_SECRET_KEY is a live key"):
+        settings_from_env(GOOD | {"STRIPE_SECRET_KEY": "rk_live_1"})
+
+
 def test_a_provider_needs_a_client():
     with pytest.raises(ConfigurationError) as refused:
         settings_from_env(GOOD | {"OIDC_ISSUER": "https://id.example/"})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -384,6 +385,99 @@ def test_a_job_that_kills_its_worker_child_does_not_hold_up_the_others(handler, 
     assert outbox.sweep() == 1
     run_worker(portal_environment)
     assert row(bad).dead
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_a_ring_that_died_between_the_lists_of_redis_is_rung_again(handler, clean_redis, portal_environment):
+    """R22: RQ calls such a job failed minutes later; by then the work has long been done, once."""
+    outbox_id = put(1)
+    ring = f"outbox-{outbox_id}-1"
+    assert clean_redis.lmove(f"rq:queue:{queue.QUEUE}", f"rq:queue:{queue.QUEUE}:intermediate") == ring.encode()
+    run_worker(portal_environment)
+    assert not row(outbox_id).finished
+    sql("UPDATE outbox SET woken_at = NULL")
+    assert outbox.sweep() == 1
+    run_worker(portal_environment)
+    clean_redis.set(f"rq:job:{ring}:first_seen", 0)
+    run_worker(portal_environment)
+    assert (row(outbox_id).finished, row(outbox_id).dead) == (True, False)
+    assert sql("SELECT series FROM number_series") == [("1-1",)]
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_code_that_somebody_put_into_redis_is_not_run(handler, clean_redis, portal_environment, tmp_path):
+    """R28: a pickle would be run by being read."""
+    outbox_id, canary = put(1), tmp_path / "canary"
+    ring = f"outbox-{outbox_id}-1"
+    assert clean_redis.hset(f"rq:job:{ring}", "data", zlib.compress(pickle.dumps(Code(canary)))) == 0
+    run_worker(portal_environment)
+    assert not canary.exists()
+    assert not row(outbox_id).finished
+    sql("UPDATE outbox SET woken_at = NULL")
+    clean_redis.flushdb()
+    assert outbox.sweep() == 1
+    run_worker(portal_environment)
+    assert row(outbox_id).finished
+
+
+class Code:
+    """What is run when it is read."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.canary),)
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+def test_redis_never_holds_what_a_job_said_when_it_failed(handler, clean_redis, portal_environment):
+    """R32: neither its result nor its traceback; what is kept has ids only, and goes within a week."""
+    outbox_id = put(777)
+    run_worker(
+        portal_environment,
+        program=WORKER.replace("number == 666", "number == 777: raise ValueError('Acme, Main Street')\n    if False"),
+    )
+    assert "Acme" in row(outbox_id).last_error
+    for key in clean_redis.scan_iter("rq:job:*"):
+        job = b" ".join(clean_redis.hgetall(key).values())
+        assert b"Acme" not in job
+        assert b"Main Street" not in zlib.decompress(clean_redis.hget(key, "exc_info") or zlib.compress(b""))
+        assert clean_redis.hget(key, "description") == f"outbox row {outbox_id}".encode()
+        assert 0 < clean_redis.ttl(key) <= 7 * 24 * 3600
+
+
+SHARING = """
+from portal.infra.db import db
+
+def backend():
+    with db.engine.connect() as connection:
+        return connection.scalar(text("SELECT pg_backend_pid()"))
+
+with app.app_context():
+    before = backend()
+    worker_of(app).work(burst=True, logging_level="WARNING")
+    assert backend() == before
+    with db.engine.begin() as connection:
+        connection.execute(text("SET LOCAL ROLE portal_system"))
+        connection.execute(text("INSERT INTO number_series (series) VALUES (:n)"), {"n": f"parent-{before}"})
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_and_its_children_share_no_connection(handler, clean_redis, portal_environment):
+    """R33: a shared one mixes the answers of two processes."""
+    for number in range(4):
+        put(number)
+    program = WORKER.replace("VALUES (:n)", "VALUES (:n || '-' || pg_backend_pid())").partition(
+        "with app.app_context()"
+    )
+    run_worker(portal_environment, program=program[0] + SHARING)
+    backends = [series.split("-")[-1] for (series,) in sql("SELECT series FROM number_series")]
+    assert len(backends) == len(set(backends)) == 5
 
 
 @pytest.mark.slow

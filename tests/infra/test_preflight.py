@@ -8,8 +8,9 @@ import redis
 from sqlalchemy import text
 
 from devkit.ports import free_port
-from portal.infra.db import db
+from portal.infra.db import SYSTEM, act_as, db
 from portal.preflight import Standing, examine
+from tests.factories import sql
 from tests.mailing.conftest import post
 from tests.payments.conftest import sandbox, sandbox_process
 
@@ -57,11 +58,10 @@ def test_clocks_that_are_apart(app, clean_database, clean_redis, seconds, standi
 def test_a_redis_that_throws_wake_ups_away(app, clean_database, clean_redis, redis_url):
     server = redis.Redis.from_url(redis_url)
     server.config_set("maxmemory-policy", "allkeys-lru")
+    sentence = "maxmemory-policy is allkeys-lru; with noeviction no wake-up is thrown away unseen."
     try:
-        assert found(app)["Redis"] == (
-            Standing.ODD,
-            "maxmemory-policy is allkeys-lru; with noeviction no wake-up is thrown away unseen.",
-        )
+        assert found(app)["Redis"] == (Standing.ODD, sentence)
+        assert found(app, environment="production")["Redis"] == (Standing.WRONG, sentence)
     finally:
         server.config_set("maxmemory-policy", "noeviction")
 
@@ -84,6 +84,26 @@ def test_a_stripe_that_refuses(app, clean_database, clean_redis, sandbox):
     standing, says = found(app)["Stripe"]
     assert standing is Standing.WRONG
     assert says == "Stripe refused: This request was refused on request."
+
+
+def test_a_key_of_another_account(app, runner, clean_database, clean_redis, sandbox):
+    assert found(app)["Stripe"][0] is Standing.ODD
+    with app.app_context():
+        act_as(SYSTEM)
+        sql("DELETE FROM stripe_account")
+        sql("INSERT INTO stripe_account (account_id) VALUES ('acct_before')")
+    standing, says = found(app)["Stripe"]
+    assert standing is Standing.WRONG
+    assert "belongs to acct_sandbox, our invoices went to acct_before" in says
+    assert runner.invoke(args=["preflight"]).exit_code == 1
+    forgotten = runner.invoke(args=["stripe", "forget-account"])
+    assert forgotten.exit_code == 0, forgotten.exception
+    assert forgotten.output == "acct_before is forgotten.\n"
+    assert found(app)["Stripe"][0] is Standing.ODD
+    with app.app_context():
+        act_as(SYSTEM)
+        assert sql("SELECT account_id FROM stripe_account") == [("acct_sandbox",)]
+        assert sql("SELECT action FROM audit_entries") == [("forgot the account at Stripe",)]
 
 
 def test_the_command_counts_and_ends_with_1_if_anything_is_wrong(runner, clean_database, clean_redis, sandbox):

@@ -11,6 +11,7 @@ from portal.infra.db import transaction
 from portal.payments.settling import take_over
 from tests.factories import NOW, acting, make_final, make_organization, reload, sql
 from tests.payments.conftest import SECRET, examine, open_rows, signed, work
+from tests.statements import statements
 
 EVENT = {
     "id": "evt_1",
@@ -111,6 +112,13 @@ def test_a_body_that_is_too_large_is_refused(app, post):
     body = json.dumps({**EVENT, "padding": "x" * 600_000}).encode()
     assert post(body).status_code == 413
     assert stored(app) == []
+
+
+def test_a_flood_of_forged_events_costs_no_statement(app, post):
+    with statements(app) as asked:
+        answers = {post(header="t=1,v1=00").status_code for _ in range(50)}
+    assert answers == {400}
+    assert asked == []
 
 
 def test_while_a_secret_is_replaced_both_are_valid(app, post, monkeypatch):

@@ -21,7 +21,6 @@ from portal.core.money import major_text, round_half_away, to_major
 from portal.core.statement import TAKEN_OFF_OR_ADDED
 from portal.core.tax_ids import vat_prefix
 from portal.core.taxes import TaxTreatment
-from portal.infra.formats import quantity
 from portal.invoicing.shown import ShownLine, lines_of_document
 
 CURRENCY = "EUR"
@@ -94,7 +93,7 @@ class _TaxedLine:
             price, count, amounts = abs(line.unit_amount), sign * line.quantity, self._allowances()
         else:
             price, count, amounts = abs(to_major(self.net, CURRENCY)), Decimal(-1 if self.net < 0 else 1), []
-        described = f"{quantity(line.quantity)} {line.unit}".strip() if line.is_counted else ""
+        described = f"{plain(line.quantity)} {line.unit}".strip() if line.is_counted else ""
         return {
             "number": line.number,
             "name": line.description,
