@@ -148,6 +148,19 @@ _by_query(
 )
 _by_query(
     "I2",
+    "what has gone back of a payment is the sum of refunds, lost disputes and credit notes that refunded",
+    """
+    SELECT i.number FROM invoices AS i
+    LEFT JOIN (SELECT invoice_id, sum(amount) AS amount FROM (
+                   SELECT invoice_id, amount FROM refunds WHERE state = 'succeeded'
+                   UNION ALL SELECT invoice_id, amount FROM disputes WHERE status = 'lost'
+                   UNION ALL SELECT invoice_id, to_refund FROM credit_notes WHERE sync_state = 'synced') AS each
+               GROUP BY 1) AS g ON g.invoice_id = i.id
+    WHERE i.payment_state IN ('paid', 'refunded', 'disputed') AND i.amount_refunded <> coalesce(g.amount, 0)
+    """,
+)
+_by_query(
+    "I2",
     "no credit grant is used beyond what was granted, and no voided or open invoice holds any",
     """
     SELECT 'grant ' || g.public_id FROM credit_grants AS g

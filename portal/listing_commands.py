@@ -44,6 +44,6 @@ def list_invoices(organization: str | None, month: Month | None, state: str | No
                 each.state,
                 each.number or "",
                 "" if total is None else f"{each.currency} {major_text(total, each.currency)}",
-                each.payment_state,
+                each.payment_word,
             )
     print_table(table)

@@ -56,7 +56,7 @@ def is_payable(invoice: Invoice) -> bool:
 def word_of(invoice: Invoice) -> str:
     """One word: what the document is, or, once there is something to pay, how the payment stands."""
     if invoice.state == InvoiceState.FINALIZED and invoice.payment_state != PaymentState.NONE:
-        return str(invoice.payment_state)
+        return invoice.payment_word
     return str(invoice.state)
 
 

@@ -30,6 +30,7 @@ from portal.admin import (
     people,
     refunds,
     registering,
+    reversals,
     review,
     runs,
     searching,
@@ -52,5 +53,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
         *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
-        *(registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp, simulations.bp, viewing.bp),
+        *(registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp, simulations.bp, viewing.bp, reversals.bp),
     )

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from flask import Response, render_template, request
 
+from portal.admin.paging import last_id
 from portal.admin.staff import staff_blueprint
 from portal.core.keys import canonical_json
 from portal.infra.audit import AuditEntry
 from portal.infra.audit_reading import Wanted, entries_wanted
 from portal.infra.pages import csv_response, policy
 from portal.organizations.models import Organization
-from portal.organizations.queries import LONGEST_ID, names_by_id, organization_of
+from portal.organizations.queries import names_by_id, organization_of
 
 PER_PAGE, LONGEST_WORDS = 50, 100
 HEAD = (
@@ -28,7 +29,7 @@ def index() -> str:
     """One page of entries, newest first, of one organization, person or action if asked for."""
     organization = _organization()
     wanted = _wanted(organization)
-    found = entries_wanted(wanted, before=_cursor(), limit=PER_PAGE + 1)
+    found = entries_wanted(wanted, before=last_id(), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     return render_template(
         "admin/audit/index.html",
@@ -80,9 +81,3 @@ def _organization() -> Organization | None:
     """Whose entries are asked for. Raises NotFound."""
     named = request.args.get("organization", type=UUID)
     return organization_of(named) if named else None
-
-
-def _cursor() -> int | None:
-    """The last row of the page before, as the link to this page names it."""
-    after = request.args.get("after", "")
-    return int(after) if after.isdecimal() and after.isascii() and len(after) <= LONGEST_ID else None

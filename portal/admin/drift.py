@@ -1,6 +1,5 @@
 """Differences between the portal and Stripe: the list, one of them, and what is decided about it."""
 
-from typing import Any
 from uuid import UUID
 
 from flask import Response, flash, redirect, render_template, request, url_for
@@ -9,6 +8,7 @@ from werkzeug.wrappers import Response as Answer
 from wtforms import TextAreaField
 from wtforms.validators import DataRequired, Length
 
+from portal.admin.paging import last_id
 from portal.admin.staff import staff_blueprint
 from portal.billing_cycle import sync_again
 from portal.core.errors import InvalidInput, InvalidTransition
@@ -16,7 +16,6 @@ from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.db import transaction
 from portal.infra.pages import csv_response, policy
-from portal.organizations.queries import LONGEST_ID
 from portal.payments.drift import LONGEST_REASON, decide
 from portal.payments.drift_models import Drift, DriftState, Field
 from portal.payments.drift_queries import counts_by_drift_state, drift_of, last_run, list_drift
@@ -50,7 +49,7 @@ class DecisionForm(FlaskForm):
 def index() -> str:
     """One page of differences, the latest first: those that are alive, or of one state."""
     state = _state()
-    found = list_drift(state=state, before=_cursor(), limit=PER_PAGE + 1)
+    found = list_drift(state=state, before=last_id(), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     return render_template(
         "admin/drift/index.html",
@@ -167,9 +166,3 @@ def _state() -> DriftState | None:
     if state and state not in list(DriftState):
         raise InvalidInput(f"“{state}” is not a state of a difference.", field="state")
     return DriftState(state) if state else None
-
-
-def _cursor() -> int | None:
-    """The last row of the page before, as the link to this page names it."""
-    after: Any = request.args.get("after", "")
-    return int(after) if after.isdecimal() and after.isascii() and len(after) <= LONGEST_ID else None

@@ -70,7 +70,7 @@ def as_csv() -> Response:
             invoice.number,
             invoice.state,
             invoice.sync_state,
-            invoice.payment_state if invoice.state != InvoiceState.VOID else None,
+            invoice.payment_word if invoice.state != InvoiceState.VOID else None,
             invoice.currency,
             *((None, None) if invoice.state == InvoiceState.DRAFT else _majors(invoice)),
             invoice.due_date,

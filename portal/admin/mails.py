@@ -10,6 +10,7 @@ from wtforms import HiddenField, TextAreaField
 from wtforms.validators import UUID as IsUUID
 from wtforms.validators import DataRequired, Length
 
+from portal.admin.paging import last_id
 from portal.admin.staff import staff_blueprint
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.infra.audit_reading import entries_about
@@ -19,7 +20,7 @@ from portal.mailing.models import Mail, MailState
 from portal.mailing.queries import counts_by_mail_state, list_mails, mail_of, mails_about
 from portal.mailing.repeating import LONGEST_REASON, send_again
 from portal.organizations.models import Organization
-from portal.organizations.queries import LONGEST_ID, organization_of
+from portal.organizations.queries import organization_of
 from portal.signed_in import me
 
 PER_PAGE = 50
@@ -54,7 +55,7 @@ def _offer_mails() -> dict[str, Any]:
 def index() -> str:
     """One page of mails, newest first, of one state or organization if asked for."""
     state, organization = _state(), _organization()
-    found = list_mails(**_filter(state, organization), before=_cursor(), limit=PER_PAGE + 1)
+    found = list_mails(**_filter(state, organization), before=last_id(), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     counts = counts_by_mail_state(organization.id if organization else None)
     return render_template(
@@ -139,9 +140,3 @@ def _organization() -> Organization | None:
     """Whose mails are asked for. Raises NotFound."""
     named = request.args.get("organization", type=UUID)
     return organization_of(named) if named else None
-
-
-def _cursor() -> int | None:
-    """The last row of the page before, as the link to this page names it."""
-    after = request.args.get("after", "")
-    return int(after) if after.isdecimal() and after.isascii() and len(after) <= LONGEST_ID else None

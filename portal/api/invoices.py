@@ -59,6 +59,7 @@ def _facts(invoice: Invoice) -> dict[str, Any]:
         "organization": invoice.organization.slug,
         "state": invoice.state,
         "payment_state": invoice.payment_state,
+        "amount_refunded": invoice.amount_refunded,
         **sealed(invoice),
     }
 

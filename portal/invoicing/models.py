@@ -103,6 +103,8 @@ class Invoice(Public, Model):
     sync_message: Mapped[str | None]
     synced_at: Mapped[datetime | None]
     amount_paid: Mapped[int] = mapped_column(server_default=text("0"))
+    # Of what was paid, what has gone back for certain: refunds, lost disputes and credit notes that refunded.
+    amount_refunded: Mapped[int] = mapped_column(server_default=text("0"))
     paid_at: Mapped[datetime | None]
     payment_message: Mapped[str | None]
     voided_at: Mapped[datetime | None]
@@ -114,6 +116,12 @@ class Invoice(Public, Model):
     def month(self) -> Month:
         """The calendar month of this invoice."""
         return Month.of(self.period_start)
+
+    @property
+    def payment_word(self) -> str:
+        """How the payment stands, in one word for lists: its state, or `partly_refunded`."""
+        partly = self.payment_state == PaymentState.PAID and self.amount_refunded
+        return "partly_refunded" if partly else str(self.payment_state)
 
 
 class InvoiceItem(Public, Model):

@@ -13,7 +13,7 @@ from portal.infra.db import db
 from portal.infra.mail import is_address
 from portal.mailing.models import MailChoice
 from portal.organizations.models import Membership, Organization, User
-from portal.organizations.roles import CUSTOMER_ROLES, Permission
+from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
 
 # Who gets them without having asked.
 BY_DEFAULT = frozenset({"owner", "billing"})
@@ -55,6 +55,18 @@ def recipients_about_webhooks(organization_id: int) -> list[str]:
         .order_by(User.email)
     )
     return [email for email, role in rows if Permission.MANAGE_WEBHOOKS in CUSTOMER_ROLES[role] and is_address(email)]
+
+
+def recipients_about_disputes() -> list[str]:
+    """Everybody of staff who may give money back now; they cannot choose not to hear that a bank wants an answer."""
+    rows = db.session.execute(
+        select(User.email, User.staff_role)
+        .where(User.staff_role.is_not(None), User.disabled_at.is_(None))
+        .order_by(User.email)
+    )
+    return [
+        email for email, role in rows if role and Permission.VOID_INVOICES in STAFF_ROLES[role] and is_address(email)
+    ]
 
 
 def addresses_of(organization: Organization) -> list[str]:

@@ -11,6 +11,7 @@ from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of
 from portal.invoicing.exporting.printed import printed_invoice
 from portal.invoicing.models import Invoice
+from portal.payments.reversal_models import Dispute, Refund
 from portal.standing import Standing, overdue_since, standing_of
 
 _PAID = (PaymentState.PAID, PaymentState.REFUNDED, PaymentState.DISPUTED)
@@ -93,6 +94,26 @@ def credit_facts(note: CreditNote, settings: Settings) -> dict[str, Any]:
         "credited": money(note.total, note.currency),
         "rows": rows + [[label, money(amount, note.currency)] for label, amount in uses if amount],
         "note_url": f"{settings.portal_url}/credit-notes/{note.public_id}",
+    }
+
+
+def refund_facts(refund: Refund, invoice: Invoice) -> dict[str, Any]:
+    """What there is to say of a refund; the reason is for staff."""
+    rows = [
+        ["Refunded", money(refund.amount, invoice.currency)],
+        ["On", day(refund.created_at.astimezone(UTC).date())],
+        ["Paid", money(invoice.amount_paid, invoice.currency)],
+        ["Gone back in all", money(invoice.amount_refunded, invoice.currency)],
+    ]
+    return {"refunded": money(refund.amount, invoice.currency), "rows": rows}
+
+
+def dispute_facts(dispute: Dispute, invoice: Invoice, settings: Settings) -> dict[str, Any]:
+    """What there is to say of a dispute, to staff."""
+    return {
+        "disputed": money(dispute.amount, invoice.currency),
+        "due_by": day(dispute.due_by.astimezone(UTC).date()) if dispute.due_by else "",
+        "staff_url": f"{settings.portal_url}/admin/invoices/{invoice.public_id}",
     }
 
 

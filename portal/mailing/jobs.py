@@ -10,10 +10,12 @@ from portal.invoicing import announcing
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import lowered_by, notes_on
 from portal.invoicing.queries import lock_invoice
-from portal.mailing.facts import credit_facts
+from portal.mailing.facts import credit_facts, dispute_facts, refund_facts
 from portal.mailing.models import MailKind, MailState
 from portal.mailing.queries import mails_with
 from portal.mailing.writing import settings_now, write
+from portal.payments.announcing import DISPUTED, REFUNDED
+from portal.payments.reversal_models import Dispute, Refund
 
 WAIT_SECONDS = 30
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,3 +77,25 @@ def write_credited(lease: Lease, *, credit_note_id: int) -> None:
         invoice = lock_invoice(note.invoice_id)
         more = credit_facts(note, settings_now())
         write(MailKind.CREDITED, invoice, key=f"credited:{note.id}", now=clock.now(), **more)
+
+
+@outbox.handles(REFUNDED)
+def write_refunded(lease: Lease, *, refund_id: int) -> None:
+    """Write to the customer that money has gone back. Idempotent; nothing if the bank has returned it meanwhile."""
+    with lease.transaction():
+        refund = db.session.get_one(Refund, refund_id, populate_existing=True)
+        invoice = lock_invoice(refund.invoice_id)
+        if refund.state == "succeeded":
+            more = refund_facts(refund, invoice)
+            write(MailKind.REFUNDED, invoice, key=f"refunded:{refund.id}", now=clock.now(), **more)
+
+
+@outbox.handles(DISPUTED)
+def write_disputed(lease: Lease, *, dispute_id: int) -> None:
+    """Write to staff that a bank wants an answer. Idempotent; nothing once the bank has decided."""
+    with lease.transaction():
+        dispute = db.session.get_one(Dispute, dispute_id, populate_existing=True)
+        invoice = lock_invoice(dispute.invoice_id)
+        if dispute.is_open:
+            more = dispute_facts(dispute, invoice, settings_now())
+            write(MailKind.DISPUTED, invoice, key=f"disputed:{dispute.id}", now=clock.now(), **more)

@@ -24,6 +24,8 @@ class MailKind(StrEnum):
     VOIDED = "voided"
     BUDGET = "budget"
     WEBHOOK = "webhook"
+    REFUNDED = "refunded"
+    DISPUTED = "disputed"
 
 
 class MailState(StrEnum):
@@ -47,7 +49,8 @@ class Mail(Public, Model):
         Index("ix_mails_state_id", "state", "id"),
         Index("ix_mails_invoice_id", "invoice_id"),
         CheckConstraint(
-            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget', 'webhook')",
+            "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget', 'webhook',"
+            " 'refunded', 'disputed')",
             name="kind_known",
         ),
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'not_sent')", name="state_known"),

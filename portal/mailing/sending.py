@@ -19,7 +19,7 @@ from portal.invoicing.exporting.files import File as Printed
 from portal.invoicing.exporting.files import Paper, pdf_file
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.models import Invoice
-from portal.mailing.choosing import recipients_about_webhooks, recipients_of
+from portal.mailing.choosing import recipients_about_disputes, recipients_about_webhooks, recipients_of
 from portal.mailing.models import Mail, MailKind, MailState
 from portal.mailing.queries import lock_mail
 from portal.mailing.writing import SEND, settings_now
@@ -29,6 +29,7 @@ from portal.standing import is_payable
 KEEP_TRYING_FOR = timedelta(days=2)
 NO_SERVER = "Not sent: no mail server is set."
 NOBODY = "Not sent: nobody of the organization gets mails about invoices."
+NOBODY_OF_STAFF = "Not sent: nobody of staff may give money back."
 NOBODY_WITH_WEBHOOKS = "Not sent: nobody of the organization manages webhooks."
 PERMANENT = 500
 
@@ -86,16 +87,13 @@ def send_mail(lease: Lease, *, mail_id: int) -> None:
 
 def _prepare(mail: Mail, settings: Settings, *, now: datetime) -> Parcel | str:
     """The letter as it would go out now, or why it does not."""
-    if mail.kind == MailKind.WEBHOOK:
-        mail.recipients = recipients_about_webhooks(mail.organization_id)
-    else:
-        mail.recipients = recipients_of(mail.organization)
+    mail.recipients, nobody = _recipients(mail)
     why_not = mail.invoice and no_longer_true(MailKind(mail.kind), mail.invoice)
     if why_not:
         return why_not
     to = [each for each in mail.recipients if each not in mail.delivered]
     if not to:
-        return NOBODY_WITH_WEBHOOKS if mail.kind == MailKind.WEBHOOK else NOBODY
+        return nobody
     if settings.smtp_url is None or settings.mail_from is None:
         return NO_SERVER
     letter = Letter(
@@ -111,6 +109,15 @@ def _prepare(mail: Mail, settings: Settings, *, now: datetime) -> Parcel | str:
     paper = Paper(terms_of(settings).seller, settings.portal_url)
     printed = pdf_file(mail.invoice, paper, now=now) if mail.has_pdf and mail.invoice else None
     return Parcel(letter, printed, server_of(settings.smtp_url))
+
+
+def _recipients(mail: Mail) -> tuple[list[str], str]:
+    """Whom it concerns now, and what to say if that is nobody."""
+    if mail.kind == MailKind.WEBHOOK:
+        return recipients_about_webhooks(mail.organization_id), NOBODY_WITH_WEBHOOKS
+    if mail.kind == MailKind.DISPUTED:
+        return recipients_about_disputes(), NOBODY_OF_STAFF
+    return recipients_of(mail.organization), NOBODY
 
 
 def no_longer_true(kind: MailKind, invoice: Invoice) -> str | None:

@@ -119,6 +119,14 @@ def _voided(facts: Facts, _: dict[str, Any]) -> str:
     return f"invoice {facts.number}, {facts.amount}, is void"
 
 
+def _refunded(facts: Facts, more: dict[str, Any]) -> str:
+    return f"{more['refunded']} of invoice {facts.number} refunded"
+
+
+def _disputed(facts: Facts, more: dict[str, Any]) -> str:
+    return f"{more['disputed']} of invoice {facts.number} disputed"
+
+
 _SUBJECTS: dict[MailKind, Callable[[Facts, dict[str, Any]], str]] = {
     MailKind.ISSUED: _issued,
     MailKind.RECEIPT: _receipt,
@@ -126,4 +134,6 @@ _SUBJECTS: dict[MailKind, Callable[[Facts, dict[str, Any]], str]] = {
     MailKind.REMINDER: _reminder,
     MailKind.CREDITED: _credited,
     MailKind.VOIDED: _voided,
+    MailKind.REFUNDED: _refunded,
+    MailKind.DISPUTED: _disputed,
 }

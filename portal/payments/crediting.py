@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from portal.core.errors import InvalidInput
-from portal.core.lifecycle import InvoiceState, PaymentState, SyncState, may_move, require_move
+from portal.core.lifecycle import InvoiceState, SyncState, require_move
 from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.outbox import GiveUp, Lease, RetryLater
 from portal.invoicing.credit_note_models import CreditNote
-from portal.invoicing.credit_note_queries import lock_credit_note, lowered_by, notes_on
+from portal.invoicing.credit_note_queries import lock_credit_note
 from portal.invoicing.credit_notes import SYNC_CREDIT_NOTE, give_to_balance
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
@@ -25,6 +25,7 @@ from portal.invoicing.writing_off import WRITE_OFF_AT_STRIPE
 from portal.payments import gateway, journal
 from portal.payments.adopting import LookUp
 from portal.payments.breaker import Parked
+from portal.payments.reversing import settle_reversals
 from portal.payments.settling import take_over
 from portal.payments.stripe_units import is_same, stripe_text, to_stripe
 
@@ -219,22 +220,7 @@ def _mark_synced(lease: Lease, plan: Plan, theirs: dict[str, Any], invoice_now: 
             after={"sync_state": "synced", "number": note.number, "stripe_id": note.stripe_id},
         )
         db.session.flush()
-        _mark_refunded(invoice)
-
-
-def _mark_refunded(invoice: Invoice) -> None:
-    """Once all that was paid has been given back through Stripe, the invoice is refunded."""
-    notes = notes_on(invoice.id)
-    refunded = sum(note.to_refund for note in notes if note.sync_state == SyncState.SYNCED)
-    received = invoice.amount_paid - lowered_by(notes)
-    if refunded and refunded == received and may_move(PaymentState(invoice.payment_state), PaymentState.REFUNDED):
-        record_change(
-            invoice,
-            "payment changed",
-            before={"payment_state": invoice.payment_state},
-            after={"payment_state": "refunded"},
-        )
-        invoice.payment_state = PaymentState.REFUNDED
+        settle_reversals(invoice)
 
 
 @outbox.handles(WRITE_OFF_AT_STRIPE)

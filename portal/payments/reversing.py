@@ -17,6 +17,7 @@ from portal.invoicing.credit_note_queries import lowered_by, notes_on
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
 from portal.invoicing.trail import record_change
+from portal.payments.announcing import announce_dispute, announce_refund
 from portal.payments.comparing import moment_of
 from portal.payments.reading_reversals import Reversals, invoice_paid_with, reversals_of
 from portal.payments.reversal_models import Dispute, Refund
@@ -71,7 +72,7 @@ def take_over_reversals(invoice_id: int, theirs: Reversals) -> None:
     for dispute in theirs.disputes:
         _store_dispute(invoice, dispute)
     db.session.flush()
-    _settle(invoice)
+    settle_reversals(invoice)
 
 
 def _store_refund(invoice: Invoice, theirs: Mapping[str, Any]) -> None:
@@ -92,6 +93,9 @@ def _store_refund(invoice: Invoice, theirs: Mapping[str, Any]) -> None:
         ours.state = _STATES.get(theirs["status"], "failed")
     ours.message = "The bank did not take it; the money is at Stripe again." if ours.state == "failed" else None
     if ours.state != before:
+        if ours.state == "succeeded":
+            db.session.flush()
+            announce_refund(invoice, ours.id)
         what = {"succeeded": "refunded", "failed": "refund failed"}.get(ours.state, "refund is on its way")
         record_change(invoice, what, after={"amount": ours.amount, "stripe_id": ours.stripe_id})
 
@@ -123,11 +127,17 @@ def _store_dispute(invoice: Invoice, theirs: Mapping[str, Any]) -> None:
     due_by = (theirs.get("evidence_details") or {}).get("due_by")
     known.status, known.due_by = theirs["status"], moment_of(due_by) if due_by else None
     if known.status != before:
+        if known.is_open and before is None:
+            db.session.flush()
+            announce_dispute(invoice, known.id)
         record_change(invoice, "dispute changed", before={"status": before}, after={"status": known.status})
 
 
-def _settle(invoice: Invoice) -> None:
-    """Disputed while a bank has to decide, refunded once all that was received has gone back, else paid."""
+def settle_reversals(invoice: Invoice) -> None:
+    """Say on a paid invoice how much has gone back, and move its state; the invoice is locked. Idempotent.
+
+    Disputed while a bank has to decide, refunded once all that was received has gone back, else paid.
+    """
     current = PaymentState(invoice.payment_state)
     if current not in _SETTLED:
         return
@@ -135,6 +145,7 @@ def _settle(invoice: Invoice) -> None:
     given_back = sum(each.amount for each in refunds_on(invoice.id) if each.state == "succeeded")
     given_back += sum(each.amount for each in disputes if each.status == "lost")
     given_back += sum(note.to_refund for note in notes if note.sync_state == SyncState.SYNCED)
+    invoice.amount_refunded = given_back
     if any(each.is_open for each in disputes):
         target = PaymentState.DISPUTED
     elif given_back and given_back >= invoice.amount_paid - lowered_by(notes):

@@ -114,3 +114,36 @@ def test_the_customer_reads_what_went_back_and_not_what_was_refused(app, paid, c
     for text in ("Partly refunded: $5.00 of $12.00.", "Refunded $5.00", "Dispute over $7.00 won: the payment stays"):
         assert text in page, text
     assert "was not made" not in page
+
+
+def test_refunds_and_disputes_of_everybody_are_a_page_and_two_files(app, paid, as_staff):
+    with acting(app):
+        sql(
+            "INSERT INTO refunds (public_id, organization_id, invoice_id, amount, created_at, state, stripe_id)"
+            " SELECT gen_random_uuid(), organization_id, id, n, now(), 'succeeded', 're_' || n"
+            " FROM invoices, generate_series(101, 155) AS n WHERE public_id = :id",
+            id=paid,
+        )
+        sql(
+            "INSERT INTO disputes (organization_id, invoice_id, stripe_id, amount, status, opened_at, due_by)"
+            " SELECT organization_id, id, 'dp_1', 777, 'needs_response', now(), now() FROM invoices"
+            " WHERE public_id = :id",
+            id=paid,
+        )
+    support = as_staff("support")
+    page = support.open("/admin/refunds")
+    for words in ("To be answered", "$7.77", "$1.55", "At Stripe"):
+        assert words in page.text
+    assert "$1.05" not in page.text
+    [older] = [link for link in page.links if link.label == "Next page"]
+    second = support.open(older.href)
+    assert "$1.05" in second.text
+    assert "$7.77" not in second.text
+    refunds_file = support.client.get("/admin/refunds.csv").text
+    assert refunds_file.count(",succeeded,") == 55
+    assert "1.55,succeeded" in refunds_file
+    assert "dp_1" in support.client.get("/admin/disputes.csv").text
+
+
+def test_without_refunds_the_page_says_so(app, as_staff):
+    assert "Nothing has gone back" in as_staff("support").open("/admin/refunds").text

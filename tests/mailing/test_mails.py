@@ -12,8 +12,9 @@ from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.exporting.files import Paper, pdf_file
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.voiding import void_invoice
+from portal.organizations.people import create_user
 from tests.factories import MONTH, NOW, make_final, make_organization, reload, sql
-from tests.mailing.conftest import hear_from_stripe, issue, join
+from tests.mailing.conftest import PASSWORD, hear_from_stripe, issue, join
 from tests.payments.conftest import work
 
 pytestmark = pytest.mark.usefixtures("post")
@@ -120,6 +121,31 @@ def test_a_credit_note_is_mailed_with_what_became_of_it(acme, post):
     for words in ("Reason: An outage", "Taken off what was due: $30.00", "$400.00 of the invoice is still due."):
         assert words in text
     assert f"/credit-notes/{note.public_id}" in text
+
+
+def test_a_refund_is_mailed_once_and_a_dispute_to_staff(acme, post, sandbox):
+    with transaction():
+        for name, role in (("finance", "finance_lead"), ("support", "support")):
+            create_user(email=f"{name}@seller.example", name=name, password=PASSWORD, staff_role=role)
+    invoice = issue(acme)
+    sandbox.act("pay", invoice=invoice.stripe_id)
+    hear_from_stripe(sandbox)
+    sandbox.act("refund", invoice=invoice.stripe_id, amount=13_000)
+    for _ in range(2):
+        hear_from_stripe(sandbox)
+    assert post.subjects[2:] == [f"Acme: $130.00 of invoice {invoice.number} refunded"]
+    text, html = parts_of(post.mails[2])
+    for part in (text, html):
+        assert "We have given $130.00 of what you paid" in part
+        assert "$430.00" in part
+    sandbox.act("dispute", invoice=invoice.stripe_id)
+    for _ in range(2):
+        hear_from_stripe(sandbox)
+    assert post.subjects[3:] == [f"Acme: $300.00 of invoice {invoice.number} disputed"]
+    assert post.taken[3][0] == ["finance@seller.example"]
+    text, _ = parts_of(post.mails[3])
+    assert f"/admin/invoices/{invoice.public_id}" in text
+    assert "Answer at Stripe until " in text
 
 
 def test_a_void_invoice_is_mailed_only_to_those_who_got_it(acme, post):

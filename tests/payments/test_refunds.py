@@ -68,10 +68,12 @@ def test_a_part_and_then_the_rest_are_refunded(sandbox, paid):
     refund(paid, 500)
     work()
     assert state(paid) == PaymentState.PAID
+    assert reload(paid).payment_word == "partly_refunded"
     assert words(paid).summary == "Partly refunded: $5.00 of $12.00."
     refund(paid, 700)
     work()
     assert state(paid) == PaymentState.REFUNDED
+    assert (reload(paid).payment_word, reload(paid).amount_refunded) == ("refunded", 1200)
     assert words(paid).summary == "Refunded: $12.00."
     assert [each[1] for each in words(paid).history] == ["Refunded $5.00", "Refunded $7.00"]
     assert sorted(each["amount"] for each in sandbox.ledger()["refunds"]) == [500, 700]
@@ -170,6 +172,7 @@ def test_a_refund_that_the_bank_does_not_take_can_be_made_again(sandbox, paid):
     deliver(sandbox)
     assert state(paid) == PaymentState.PAID
     assert words(paid).history[0][1] == "Refund of $12.00 failed: the bank did not take it"
+    assert (reload(paid).payment_word, reload(paid).amount_refunded) == ("paid", 0)
     with transaction():
         assert refundable(reload_in(paid)) == 1200
     assert examine() == []
