@@ -57,8 +57,15 @@ class Missing(Refused):
 
 
 def preload() -> None:
-    """Import the library now (it takes a second or two), so that forked workers need not."""
-    _client("sk_test_preload", None)
+    """Import the library now (it takes a second or two), so that forked workers need not.
+
+    It imports services and objects only when they are asked for, which each child would do again.
+    """
+    import stripe
+
+    _changing_calls(_client("sk_test_preload", None))
+    for name in ("ListObject", "Customer", "Invoice", "InvoiceLineItem", "CreditNote", "Refund"):
+        getattr(stripe, name)
 
 
 def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idempotency_key: str) -> dict[str, Any]:
@@ -66,9 +73,14 @@ def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idemp
 
     Returns Stripe's object as plain data. Raises OutcomeUnknown, Busy, NotSent or Refused.
     """
-    client = client_of_app()
+    call = _changing_calls(client_of_app())[step]
     arguments = (target,) if target is not None else ()
-    calls = {
+    options = None if step == "delete" else {"idempotency_key": idempotency_key}
+    return _answer(lambda: call(*arguments, dict(parameters), options))
+
+
+def _changing_calls(client: "stripe.StripeClient") -> dict[str, Any]:
+    return {
         "customer": client.v1.customers.create,
         "create": client.v1.invoices.create,
         "add_lines": client.v1.invoices.add_lines,
@@ -83,9 +95,6 @@ def write(step: str, target: str | None, parameters: Mapping[str, Any], *, idemp
         "open_customer_portal": client.v1.billing_portal.sessions.create,
         "default_method": client.v1.customers.update,
     }
-    call: Any = calls[step]
-    options = None if step == "delete" else {"idempotency_key": idempotency_key}
-    return _answer(lambda: call(*arguments, dict(parameters), options))
 
 
 def read_account() -> dict[str, Any]:
