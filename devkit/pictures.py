@@ -1,7 +1,8 @@
 """`dev.py demo --screenshots DIR`: a picture of every page of the running demo, for people to look at.
 
 Each demo role signs in and follows the links it is shown; of pages that differ only by an id, one is taken. Scripts
-are off: the pages have to be whole without them, and no address outside this machine is asked.
+are off: the pages have to be whole without them, and no address outside this machine is asked. Then each page is
+opened with scripts, and axe-core looks at it.
 """
 
 import re
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
+from devkit.accessibility import violations
 from devkit.words import Refusal, say
 
 CHROMIUM = Path("/usr/bin/chromium")
 HEIGHT = 900
-LOOKS = (("light", 1280), ("dark", 1280), ("light", 320))
+LOOKS = (("light", 1280), ("dark", 1280), ("light", 320), ("dark", 320))
 SIGNED_OUT = ("/sign-in", "/forgot-password", "/there-is-no-such-page")
 EXPECTED_STATUS = {"/there-is-no-such-page": 404}
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -100,21 +102,30 @@ def _take_all(browser: Browser, url: str, login: Mapping[str, Any] | None, pages
     """Take each page in each look; say what is wrong with them, and return how many faults that were."""
     count = 0
     for scheme, width in LOOKS:
-        with browser.new_context(
-            color_scheme="dark" if scheme == "dark" else "light",
-            viewport={"width": width, "height": HEIGHT},
-            java_script_enabled=False,
-        ) as context:
-            page = context.new_page()
-            if login is not None:
-                _sign_in(page, url, login)
-            for found in pages:
-                where = f"{into.name} {found.path} ({scheme}, {width} px)"
-                for fault in _faults_of(page, url, found):
-                    say(f"  ✗ {where}: {fault}")
-                    count += 1
-                page.screenshot(path=into / f"{found.name}-{scheme}-{width}.png", full_page=True)
+        for scripts in (False, True):
+            with _window(browser, scheme, width, scripts=scripts) as context:
+                page = context.new_page()
+                if login is not None:
+                    _sign_in(page, url, login)
+                for found in pages:
+                    faults = _faults_of(page, url, found)
+                    if scripts:
+                        faults += violations(page)
+                    else:
+                        page.screenshot(path=into / f"{found.name}-{scheme}-{width}.png", full_page=True)
+                    for fault in faults:
+                        say(f"  ✗ {into.name} {found.path} ({scheme}, {width} px): {fault}")
+                    count += len(faults)
     return count
+
+
+def _window(browser: Browser, scheme: Any, width: int, *, scripts: bool) -> BrowserContext:
+    """A browser window that reaches the portal and the CDN's address at most, where nobody answers."""
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": HEIGHT}, java_script_enabled=scripts
+    )
+    context.route(re.compile("^https:"), lambda route: route.abort())
+    return context
 
 
 def _faults_of(page: Page, url: str, found: Found) -> list[str]:

@@ -23,6 +23,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.api import estimates, events, health, invoices, metrics, organizations, totals, webhooks
     from portal.api import usage as usage_api
     from portal.bill_runs import jobs as bill_run_jobs
+    from portal.core.approving import AmountLimits
     from portal.exports import making
     from portal.infra import logs, pages
     from portal.infra import metrics as counting
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.web import blueprints as web_blueprints
     from portal.webhooks import sending as webhook_sending
 
+    AmountLimits(settings.second_approval_from)  # refuses what is no currency now, and not at the first invoice
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.config.update(
         SETTINGS=settings,

@@ -45,6 +45,9 @@ class Settings:
     staff_session_idle_hours: int
     staff_need_two_factors: bool
     step_up_above: Decimal | None
+    second_approval_from: Mapping[str | None, Decimal]
+    second_approval_hours: int
+    second_person_publishes: bool
     oidc_issuer: str | None
     oidc_client_id: str
     oidc_client_secret: str
@@ -228,6 +231,17 @@ def _optional_amount(value: str) -> Decimal | None:
     return Decimal(value) if value else None
 
 
+def _amounts(value: str) -> dict[str | None, Decimal]:
+    """Amounts by currency; the one under None is of all others."""
+    found: dict[str | None, Decimal] = {}
+    for part in _list(value):
+        said = re.fullmatch(r"(?:([A-Z]{3}) )?([0-9]{1,9}(?:\.[0-9]{1,3})?)", part)
+        if said is None or said[1] in found:
+            raise ValueError("it is a list of amounts, each currency once, such as USD 25000, JPY 3000000, 20000")
+        found[said[1]] = Decimal(said[2])
+    return found
+
+
 def _stripe_key(value: str) -> str:
     if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
         raise ValueError("it starts with sk_test_ or sk_live_")
@@ -317,6 +331,22 @@ VARIABLES: dict[str, Variable] = {
         _optional_amount,
         "",
         "amount in major units above which finalizing asks for a password or a code again; empty means never",
+    ),
+    "second_approval_from": Variable(
+        "SECOND_APPROVAL_FROM",
+        _amounts,
+        "",
+        "invoice totals from which a second person approves finalizing: USD 25000, JPY 3000000, and one without a"
+        " currency for all others; empty means never",
+    ),
+    "second_approval_hours": Variable(
+        "SECOND_APPROVAL_HOURS", _rate, "72", "hours for which a second approval can be given after it was asked for"
+    ),
+    "second_person_publishes": Variable(
+        "SECOND_PERSON_PUBLISHES",
+        _yes_or_no,
+        "no",
+        "yes or no: whether a price that one admin wants to publish waits for another one",
     ),
     "oidc_issuer": Variable(
         "OIDC_ISSUER", _issuer, "", "the issuer of an OpenID Connect provider to sign in by; empty means passwords only"

@@ -1,5 +1,7 @@
 """Commands about people who sign in, and keys of machines."""
 
+from datetime import UTC, datetime
+
 import click
 from flask import current_app
 from flask.cli import AppGroup
@@ -110,5 +112,11 @@ def create_api_key(name: str, organization: str | None, scopes: tuple[str, ...])
         if organization and not set(scopes) <= set(SCOPES):
             raise click.ClickException(f"A key of an organization may be given {' and '.join(SCOPES)} only.")
         live = current_app.config["SETTINGS"].is_production
-        text = create_key(name=name, organization_id=organization_id, scopes=tuple(dict.fromkeys(scopes)), live=live)
+        text = create_key(
+            name=name,
+            organization_id=organization_id,
+            scopes=tuple(dict.fromkeys(scopes)),
+            live=live,
+            now=datetime.now(UTC),
+        )
     click.echo(text)

@@ -15,16 +15,18 @@ from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.formats import wait_words
 from portal.organizations import attempts
-from portal.organizations.confirming import confirm, is_confirmed
+from portal.organizations.confirming import confirm, confirm_by_passkey, is_confirmed
+from portal.organizations.passkeys import Site, begin_using, passkeys_of, site_of
 from portal.signed_in import cookie_name, me
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a form asks besides; `error` is what was wrong with the last answer."""
+    """What a form asks besides; `error` is what was wrong with the last answer, `options` what a passkey is asked."""
 
     wants_code: bool
     error: str | None = None
+    options: str | None = None
 
 
 def is_large(amount: int, currency: str) -> bool:
@@ -33,34 +35,62 @@ def is_large(amount: int, currency: str) -> bool:
     return limit is not None and to_major(amount, currency) > limit
 
 
+def is_needed() -> bool:
+    """Whether it is more than 10 minutes since they last confirmed."""
+    return not is_confirmed(me(), now=clock.now())
+
+
 def question() -> Question | None:
     """What a form has to ask now; None within 10 minutes of the last confirmation."""
-    return None if is_confirmed(me(), now=clock.now()) else Question(me().has_two_factors)
+    return _question() if is_needed() else None
 
 
 def ask() -> Question | None:
     """Look at the answer that came with a form. None: it is them, go on; otherwise show the form again with this."""
-    asked, typed = question(), request.form.get("confirm")
-    if asked is None or typed is None:
-        return asked
-    wait = _count_try(asked)
+    typed, signed = request.form.get("confirm"), request.form.get("passkey")
+    if not is_needed():
+        return None
+    if typed is None and not signed:
+        return _question()
+    wait = _count_try()
     if wait is not None:
         words = wait_words(-(-wait // timedelta(seconds=1)))
-        return Question(asked.wants_code, f"Too many tries. Try again in {words}.")
-    keys, now = current_app.config["SETTINGS"].secret_keys, clock.now()
+        return _question(f"Too many tries. Try again in {words}.")
+    token, now = request.cookies[cookie_name()], clock.now()
     try:
         with acting_as(SYSTEM), transaction():
-            confirm(me(), request.cookies[cookie_name()], typed, keys=keys, now=now)
-            if asked.wants_code:
+            if signed:
+                confirm_by_passkey(me(), token, signed, site=site(), now=now)
+            else:
+                confirm(me(), token, typed or "", keys=current_app.config["SETTINGS"].secret_keys, now=now)
+            if me().has_two_factors:
                 attempts.give_code_try_back(me().email, request.remote_addr)
             else:
                 attempts.give_password_try_back(me().email, request.remote_addr, now=now)
     except InvalidInput as refusal:
-        return Question(asked.wants_code, refusal.sentence)
+        return _question(refusal.sentence)
     return None
 
 
-def _count_try(asked: Question) -> timedelta | None:
-    count = attempts.count_code_try if asked.wants_code else attempts.count_password_try
+def site() -> Site:
+    """For which address passkeys sign here."""
+    settings = current_app.config["SETTINGS"]
+    return site_of(settings.portal_url, settings.seller_name)
+
+
+def _question(error: str | None = None) -> Question:
+    return Question(me().has_two_factors, error, _passkey_options() if me().has_two_factors else None)
+
+
+def _passkey_options() -> str | None:
+    """What their devices are asked to sign, as JSON for the browser; None for somebody without passkeys."""
+    with acting_as(SYSTEM), transaction():
+        if not passkeys_of(me().user_id):
+            return None
+        return begin_using(me().user_id, site=site(), now=clock.now())
+
+
+def _count_try() -> timedelta | None:
+    count = attempts.count_code_try if me().has_two_factors else attempts.count_password_try
     with acting_as(SYSTEM), transaction():
         return count(me().email, request.remote_addr, now=clock.now())

@@ -9,6 +9,8 @@ from flask import Blueprint
 from portal.admin import (
     agreement,
     agreement_changes,
+    approving,
+    approving_prices,
     audit,
     billing_details,
     catalog,
@@ -50,8 +52,9 @@ def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(today.bp, organizations.bp, costs.bp, agreement.bp, agreement_changes.bp, catalog.bp, catalog_changes.bp),
-        *(invoices.bp, documents.bp, items.bp, finalizing.bp, voiding.bp, totals.bp, sync.bp, waiting.bp),
+        *(invoices.bp, documents.bp, items.bp, finalizing.bp, approving.bp, approving_prices.bp, voiding.bp),
         *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
-        *(registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp, simulations.bp, viewing.bp, reversals.bp),
+        *(totals.bp, sync.bp, waiting.bp, registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
+        *(simulations.bp, viewing.bp, reversals.bp),
     )

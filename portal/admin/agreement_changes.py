@@ -10,12 +10,13 @@ from wtforms.fields import SelectChoice
 
 from portal.admin import agreement_forms as forms
 from portal.admin.agreement_steps import Answer, Step, walk
-from portal.admin.price_forms import terms_text
+from portal.admin.approving import person, publishing_takes_two, within
+from portal.admin.price_forms import publish, terms_text
 from portal.admin.staff import staff_blueprint
 from portal.catalog.coupons import end_redemption, redeem, redemption_of
 from portal.catalog.listing import Entry, all_meters, all_plans, entry_of, list_prices
 from portal.catalog.models import Meter, Plan
-from portal.catalog.publishing import publish_price
+from portal.catalog.seconding import NewVersion, ask_to_publish
 from portal.catalog.subscribing import (
     cancel_subscription,
     change_subscription,
@@ -35,7 +36,7 @@ from portal.infra.pages import policy
 from portal.infra.yaml_text import write_yaml
 from portal.invoicing.crediting import grant_credit, grants_of, withdraw_credit
 from portal.invoicing.models import CreditGrant
-from portal.invoicing.queries import agreement_open_from, open_from
+from portal.invoicing.queries import agreement_open_from
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_of
 from portal.organizations.taxing import set_tax_terms
@@ -282,29 +283,37 @@ def new_price(public_id: UUID) -> Answer:
     form = forms.OwnPriceForm(**_filled_in(entry_of(like) if like else None))
     form.of.choices = forms.choices_of((key, f"{each.name} ({key.replace(':', ' ')})") for key, each in sold.items())
 
+    def wanted(customer: Organization) -> NewVersion:
+        assert form.valid_from.day is not None, "the form is valid"
+        return NewVersion(
+            name=(form.name.data or "").strip(),
+            currency=customer.currency,
+            of=sold[form.of.data],
+            match=_match(form.match.document),
+            organization_id=customer.id,
+            for_plan=None,
+            terms=dict(form.terms.document),
+            valid_from=form.valid_from.day,
+            note=(form.note.data or "").strip() or None,
+        )
+
     def act(customer: Organization, _: datetime) -> str:
         of = sold[form.of.data]
         terms = form.read_terms()
-        assert form.valid_from.day is not None, "the form is valid"
-        made = publish_price(
-            name=(form.name.data or "").strip(),
-            currency=customer.currency,
-            terms=dict(form.terms.document),
-            valid_from=form.valid_from.day,
-            open_from=open_from(organization_id=customer.id),
-            meter=of if isinstance(of, Meter) else None,
-            plan=of if isinstance(of, Plan) else None,
-            match=_match(form.match.document),
-            organization_id=customer.id,
-            note=(form.note.data or "").strip() or None,
-        )
+        made = publish(wanted(customer))
         interval = str(of.interval) if isinstance(of, Plan) else "month"
         words = price_in_words(terms, unit=of.unit, currency=customer.currency, interval=interval)
         return f"{(form.name.data or '').strip()}, from {day(made.valid_from)}: {words}."
 
+    def ask(customer: Organization, _: datetime) -> str:
+        ask_to_publish(wanted(customer), by=person(), now=clock.now(), within=within())
+        return "Nothing is published yet: it waits for a second admin."
+
     note = "It goes before every price of the list that applies to the same usage or plan."
     shown = {} if like else {"list_prices": list_prices(organization.currency)}
-    return walk(public_id, form, Step("New own price", note, "Publish the price"), act, **shown)
+    two = publishing_takes_two()
+    step = Step("New own price", note, "Ask a second admin to publish" if two else "Publish the price")
+    return walk(public_id, form, step, act, instead=ask if two else None, **shown)
 
 
 def _filled_in(like: Entry | None) -> dict[str, str]:

@@ -37,11 +37,13 @@ class Step:
     is_harmful: bool = False
 
 
-def walk(public_id: UUID, form: AgreementForm, step: Step, act: Act, **shown: Any) -> Answer:
+def walk(
+    public_id: UUID, form: AgreementForm, step: Step, act: Act, *, instead: Act | None = None, **shown: Any
+) -> Answer:
     """Go one step further. `act` makes the change as of a moment and says what it did, in a sentence.
 
-    A preview is bound to the agreement that it saw, so that a form that is sent twice changes it once. `shown` is what
-    the form's page shows besides.
+    A preview is bound to the agreement that it saw, so that a form that is sent twice changes it once. `instead` is
+    done after the preview where the change itself takes two people. `shown` is what the form's page shows besides.
     """
     organization, asked = organization_of(public_id), request.form.get("step")
     if asked == "edit" or (request.method in ("GET", "HEAD") and form.visible()):
@@ -52,7 +54,7 @@ def walk(public_id: UUID, form: AgreementForm, step: Step, act: Act, **shown: An
     moment = form.previewed_at(now) if asked == "confirm" else None
     try:
         if moment is not None:
-            return _do(public_id, form, act, moment)
+            return _do(public_id, form, instead or act, moment)
         return _preview(public_id, form, step, act, now)
     except InvalidInput as refusal:
         form.take(refusal)

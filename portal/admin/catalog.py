@@ -23,6 +23,7 @@ from portal.catalog.listing import (
     version_csv_rows,
 )
 from portal.catalog.models import Meter, Plan
+from portal.catalog.seconding import waiting_for
 from portal.catalog.wording import terms_facts, tier_rows
 from portal.core.errors import InvalidInput
 from portal.infra import clock
@@ -100,6 +101,7 @@ def price(public_id: UUID) -> str:
             for each in reversed(entry.versions)
         ],
         lines=counted_lines(entry),
+        asked=waiting_for(entry.price, now=clock.now()),
         simulations=simulations_of(entry.price, limit=SIMULATIONS_SHOWN),
         today=today,
     )

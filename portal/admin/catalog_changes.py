@@ -6,6 +6,7 @@ from uuid import UUID
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from portal.admin.approving import person, publishing_takes_two, within
 from portal.admin.catalog import counted_lines
 from portal.admin.price_forms import PriceTerms, first_open_day, publish_version, terms_text
 from portal.admin.rehearsing import rehearsal
@@ -14,6 +15,7 @@ from portal.catalog.listing import Entry, entry_of, meter_of, plan_of, subscribe
 from portal.catalog.locking import lock_prices
 from portal.catalog.models import Price
 from portal.catalog.publishing import archive, restore
+from portal.catalog.seconding import NewVersion, ask_to_publish
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.periods import Month
 from portal.infra import clock
@@ -89,14 +91,29 @@ def _preview(entry: Entry, form: PriceTerms) -> str:
         before=before and before.sentence,
         sentence=sentence,
         later_from=later and later.valid_from,
+        takes_two=publishing_takes_two(),
     )
 
 
 def _publish(entry: Entry, form: PriceTerms) -> Response:
+    if publishing_takes_two():
+        return _ask(entry, form)
     with transaction():
         version = publish_version(entry, **_values(form))
     flash(f"“{entry.price.name}” has a new version from {day(version.valid_from)}.", "success")
     return redirect(url_for("admin_catalog.price", public_id=entry.price.public_id), 303)
+
+
+def _ask(entry: Entry, form: PriceTerms) -> Response:
+    """Let it wait for a second person; what publishing would refuse is refused here too."""
+    with rehearsal():
+        publish_version(entry, **_values(form))
+    address = url_for("admin_catalog.price", public_id=entry.price.public_id)
+    with transaction():
+        new = NewVersion.of_price(entry_of(entry.price.public_id), **_values(form))
+        ask_to_publish(new, by=person(), now=clock.now(), within=within())
+    flash("Nothing is published yet: it waits for a second admin.", "success")
+    return redirect(address, 303)
 
 
 _STEPS = "/catalog/<kind>/<uuid:public_id>/<step>"

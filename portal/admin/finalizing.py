@@ -6,10 +6,11 @@ from flask import current_app, flash, redirect, render_template, request, url_fo
 from werkzeug.wrappers import Response
 
 from portal import stepping_up
+from portal.admin.approving import person, takes_two, within
 from portal.admin.refusing import refused
 from portal.admin.staff import staff_blueprint
 from portal.billing_cycle import finalize_draft
-from portal.core.errors import DraftChanged, InvalidTransition, NotReady, PortalError
+from portal.core.errors import DraftChanged, InvalidTransition, NeedsSecondPerson, NotReady, PortalError
 from portal.core.lifecycle import InvoiceState
 from portal.infra import clock
 from portal.infra.db import transaction
@@ -18,6 +19,7 @@ from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.finalizing import cancel
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
+from portal.invoicing.seconding import ask_for_second
 from portal.invoicing.sums import sums_of_draft
 from portal.signed_in import me
 
@@ -44,7 +46,10 @@ def confirm(public_id: UUID) -> str | Response | tuple[str, int]:
 @bp.post("/invoices/<uuid:public_id>/finalize")
 @policy("finalize invoices")
 def finalize(public_id: UUID) -> Response | tuple[str, int]:
-    """Finalize the draft with exactly the figures that were seen, or say what has changed."""
+    """Finalize the draft with exactly the figures that were seen, or say what has changed.
+
+    A large one waits for a second person instead.
+    """
     fingerprint = request.form.get("fingerprint", "")
     question = _question(public_id, fingerprint)
     if question is not None:
@@ -58,6 +63,8 @@ def finalize(public_id: UUID) -> Response | tuple[str, int]:
             now=clock.now(),
             settings=current_app.config["SETTINGS"],
         )
+    except NeedsSecondPerson:
+        return _ask_for_second(public_id, fingerprint)
     except (DraftChanged, NotReady, InvalidTransition) as refusal:
         return _refused(public_id, refusal)
     flash(_what_was_done(invoice), "success")
@@ -77,9 +84,21 @@ def take_back(public_id: UUID) -> Response | tuple[str, int]:
     return _to_invoice(invoice)
 
 
+def _ask_for_second(public_id: UUID, fingerprint: str) -> Response | tuple[str, int]:
+    """Let the draft wait for somebody else's yes."""
+    try:
+        with transaction():
+            invoice = invoice_of(public_id)
+            asked = ask_for_second(invoice.id, fingerprint=fingerprint, by=person(), now=clock.now(), within=within())
+    except (DraftChanged, InvalidTransition) as refusal:
+        return _refused(public_id, refusal)
+    flash(f"Nothing is final yet: it waits for a second approval, since {asked.asked_by} asked for it.", "success")
+    return _to_invoice(invoice)
+
+
 def _question(public_id: UUID, fingerprint: str) -> stepping_up.Question | None:
     """What is to be answered before a large draft is final. One that is not as it was seen is refused anyway."""
-    if stepping_up.question() is None:
+    if not stepping_up.is_needed():
         return None
     invoice = invoice_of(public_id)
     if invoice.state != InvoiceState.DRAFT:
@@ -97,6 +116,7 @@ def _last_look(invoice: Invoice, draft: Draft, question: stepping_up.Question | 
         draft=draft,
         sums=sums_of_draft(draft.statement),
         hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
+        takes_two=takes_two(draft.statement.total, invoice.currency),
         question=question,
     )
 

@@ -24,6 +24,7 @@ from portal.invoicing.late_standing import late_usage_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import item_on
 from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
+from portal.invoicing.seconding import request_about
 from portal.invoicing.sums import sums_of_draft, sums_of_invoice
 
 PER_PAGE = 50
@@ -141,6 +142,7 @@ def _draft_page(invoice: Invoice) -> str:
         complete_from=finalizable_from(invoice.month, current_app.config["SETTINGS"]),
         is_complete=clock.now() >= finalizable_from(invoice.month, current_app.config["SETTINGS"]),
         entries=entries_about("invoice", invoice.id),
+        asked=request_about(invoice, now=clock.now()),
     )
 
 

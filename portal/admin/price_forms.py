@@ -9,15 +9,14 @@ from wtforms.validators import Length
 
 from portal.admin.typed_fields import DayField, YamlField
 from portal.catalog.listing import Entry
-from portal.catalog.locking import lock_prices
 from portal.catalog.models import Price, PriceVersion
 from portal.catalog.publishing import publish_price
-from portal.core.errors import InvalidInput, InvalidTransition
+from portal.catalog.seconding import NewVersion
+from portal.core.errors import InvalidInput
 from portal.core.pricing import terms_from_json, terms_to_json
 from portal.core.terms import Terms
 from portal.infra.yaml_text import write_yaml
 from portal.invoicing.queries import open_from
-from portal.organizations.locking import lock_organization
 
 TERMS_HINT = (
     "As YAML or JSON, with amounts in the major unit: model and unit_amount, or model and tiers."
@@ -58,30 +57,31 @@ def terms_text(terms: Terms) -> str:
 
 def first_open_day(price: Price) -> date | None:
     """The first day from which another version can apply; None if nothing has been billed yet."""
-    if price.organization_id is not None:
-        return open_from(organization_id=price.organization_id)
-    return open_from(price.currency)
+    return _first_open_day(price.organization_id, price.currency)
+
+
+def _first_open_day(organization_id: int | None, currency: str) -> date | None:
+    return open_from(organization_id=organization_id) if organization_id is not None else open_from(currency)
 
 
 def publish_version(entry: Entry, *, terms: dict[str, Any], valid_from: date, note: str | None) -> PriceVersion:
     """Add a version to a price. Raises InvalidInput, naming the field, and InvalidTransition if it is archived."""
-    price = entry.price
-    if price.archived_at is not None:
-        raise InvalidTransition("The price is archived. Restore it first.")
-    if price.organization_id is not None:
-        lock_organization(price.organization_id)
-    else:
-        lock_prices()
+    return publish(NewVersion.of_price(entry, terms=terms, valid_from=valid_from, note=note))
+
+
+def publish(new: NewVersion) -> PriceVersion:
+    """Add a version where it belongs. Raises InvalidInput, naming the field."""
+    new.lock()
     return publish_price(
-        name=price.name,
-        currency=price.currency,
-        terms=terms,
-        valid_from=valid_from,
-        open_from=first_open_day(price),
-        meter=entry.meter,
-        plan=entry.plan,
-        match=price.match,
-        organization_id=price.organization_id,
-        for_plan=entry.for_plan,
-        note=note,
+        name=new.name,
+        currency=new.currency,
+        terms=new.terms,
+        valid_from=new.valid_from,
+        open_from=_first_open_day(new.organization_id, new.currency),
+        meter=new.meter,
+        plan=new.plan,
+        match=new.match,
+        organization_id=new.organization_id,
+        for_plan=new.for_plan,
+        note=new.note,
     )

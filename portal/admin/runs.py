@@ -10,6 +10,7 @@ from flask import Response, current_app, flash, redirect, render_template, reque
 from werkzeug.wrappers import Response as Answer
 
 from portal import stepping_up
+from portal.admin.approving import person, within
 from portal.admin.run_decisions import decide_as_asked, flash_refused
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs import steering
@@ -27,15 +28,18 @@ from portal.bill_runs.reporting import (
     wrong_at_stripe,
 )
 from portal.bill_runs.scoring import REASONS
+from portal.bill_runs.seconding import count_large, set_large_aside
 from portal.bill_runs.starting import start_run
 from portal.bill_runs.steps import may_enter
 from portal.billing_cycle import finalizable_from
+from portal.core.approving import AmountLimits
 from portal.core.errors import InvalidInput, PortalError
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.audit_reading import entries_about
 from portal.infra.db import transaction
 from portal.infra.pages import csv_response, policy
+from portal.invoicing.jobs import terms_of
 from portal.organizations.queries import LONGEST_ID
 from portal.signed_in import me
 
@@ -161,12 +165,24 @@ def finalize(public_id: UUID) -> Answer | tuple[str, int]:
         return _last_look(run, question), 422
     try:
         with transaction():
-            run = steering.finalize_approved(
-                public_id, by=me().name, now=clock.now(), seen=request.form.get("approved", type=int)
-            )
+            aside = _set_large_aside(public_id)
+            left = request.form.get("approved", type=int)
+            left = None if left is None else left - aside
+            if not (aside and left == 0):
+                run = steering.finalize_approved(public_id, by=me().name, now=clock.now(), seen=left)
     except PortalError as refusal:
         return _page(run_of(public_id), sentence=refusal.sentence), refusal.status
+    if aside:
+        flash(f"Waiting for a second approval, and left out until then: {aside:,}.", "success")
     return _to(run)
+
+
+def _set_large_aside(public_id: UUID) -> int:
+    return set_large_aside(public_id, by=person(), limits=_limits(), now=clock.now(), within=within())
+
+
+def _limits() -> AmountLimits:
+    return terms_of(current_app.config["SETTINGS"]).second_approval_from
 
 
 @bp.post("/runs/<uuid:public_id>/step")
@@ -204,6 +220,7 @@ def _last_look(run: BillRun, question: stepping_up.Question | None, *, wrong: bo
         left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
         sums=approved_sums(run),
         largest=largest_of(run, ItemState.APPROVED),
+        take_two=count_large(run, _limits()),
         question=question,
         wrong=wrong,
         is_bulk=_is_bulk(run),

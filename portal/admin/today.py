@@ -3,6 +3,7 @@
 from flask import render_template
 
 from portal.admin.staff import staff_blueprint
+from portal.catalog.seconding import prices_waiting
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra import clock
@@ -14,6 +15,7 @@ from portal.invoicing.queries import (
     drafts_in_review,
     invoices_needing_attention,
 )
+from portal.invoicing.seconding import count_drafts_waiting, drafts_waiting
 from portal.usage.waiting_queries import count_waiting
 
 SHOWN = 10
@@ -36,6 +38,9 @@ def today() -> str:
         attention_count=len(attention),
         dead_count=count_dead_jobs(),
         waiting_count=count_waiting(),
+        approvals=drafts_waiting(now=clock.now(), limit=SHOWN),
+        approvals_count=count_drafts_waiting(now=clock.now()),
+        prices=prices_waiting(now=clock.now()),
         states=list(InvoiceState),
         months=[(each, [counts.get((each.first_day, state), 0) for state in InvoiceState]) for each in months],
     )

@@ -50,3 +50,9 @@ class NotReady(PortalError):
     """The step is right but comes too early, or something that it needs is missing."""
 
     code, status = "not_ready", 409
+
+
+class NeedsSecondPerson(NotReady):
+    """The step is right, and takes two people; one of them is missing."""
+
+    code = "needs_second_person"

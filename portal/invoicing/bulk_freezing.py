@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal.catalog.locking import hold_prices
-from portal.core.errors import DraftChanged, InvalidTransition, NotReady, PortalError
+from portal.core.errors import DraftChanged, InvalidTransition, NeedsSecondPerson, NotReady, PortalError
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.core.statement import Statement, tax_facts
@@ -35,10 +35,16 @@ _REFERENCES = ("price_version_id", "subscription_id", "one_off_item_id", "coupon
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Which figures somebody has seen and wants frozen."""
+    """Which figures somebody has seen and wants frozen; large ones take a second person."""
 
     fingerprint: str
     by: str
+    seconded_by: str | None = None
+
+    @property
+    def names(self) -> str:
+        """Who it was, for whoever looks at the invoice."""
+        return f"{self.by} and {self.seconded_by}" if self.seconded_by else self.by
 
 
 class SomeRefused(Exception):
@@ -66,11 +72,11 @@ def schedule_many(approved: Mapping[int, Approval], *, now: datetime, terms: Ter
     lock_organizations([invoice.organization_id for invoice in invoices])
     freeze(invoices, month, now=now)
     drafts = _drafts(invoices, month)
-    _refuse({each.id: _why_not(drafts[each.id], approved[each.id].fingerprint) for each in invoices})
+    _refuse({each.id: _why_not(drafts[each.id], approved[each.id], each.currency, terms) for each in invoices})
     for invoice in invoices:
         _take_figures(invoice, drafts[invoice.id].statement)
         invoice.state = InvoiceState.SCHEDULED
-        invoice.fingerprint, invoice.scheduled_by = approved[invoice.id].fingerprint, approved[invoice.id].by
+        invoice.fingerprint, invoice.scheduled_by = approved[invoice.id].fingerprint, approved[invoice.id].names
         invoice.finalize_at = now + timedelta(seconds=terms.hold_seconds)
     save_together(invoices, _FROZEN)
     _add_movements(invoices, drafts)
@@ -109,11 +115,13 @@ def _why_not_now(invoice: Invoice, now: datetime) -> PortalError | None:
     return InvalidTransition(f"The invoice of {invoice.month} is already {invoice.state}{by}{ends}.")
 
 
-def _why_not(draft: Draft, fingerprint: str) -> PortalError | None:
+def _why_not(draft: Draft, approval: Approval, currency: str, terms: Terms) -> PortalError | None:
     if draft.blockers:
         return NotReady(f"The invoice cannot be finalized. {' '.join(draft.blockers)}")
-    if draft.fingerprint != fingerprint:
+    if draft.fingerprint != approval.fingerprint:
         return DraftChanged("The draft has changed since you looked at it. Nothing was done; look again and decide.")
+    if approval.seconded_by is None and terms.second_approval_from.is_reached(draft.statement.total, currency):
+        return NeedsSecondPerson("The total is so large that a second person approves it. Ask on the invoice's page.")
     return None
 
 

@@ -23,12 +23,14 @@ from portal.invoicing.terms import FINISH, Terms
 from portal.invoicing.trail import record_change
 
 
-def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms) -> Invoice:
+def finalize(
+    invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms, seconded_by: str | None = None
+) -> Invoice:
     """Freeze a draft as its fingerprint shows it, and finalize it now or when the hold window has passed.
 
     Raises what `schedule` raises; nothing is changed then.
     """
-    invoice = schedule(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms)
+    invoice = schedule(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms, seconded_by=seconded_by)
     if terms.hold_seconds == 0:
         return finish(invoice_id, now=now, terms=terms)
     outbox.enqueue(
@@ -41,14 +43,17 @@ def finalize(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms
     return invoice
 
 
-def schedule(invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms) -> Invoice:
+def schedule(
+    invoice_id: int, *, fingerprint: str, by: str, now: datetime, terms: Terms, seconded_by: str | None = None
+) -> Invoice:
     """Freeze a draft as its fingerprint shows it. Whoever calls this sees to it that it is finished after its hold.
 
     Raises NotReady while its month runs or usage has no price, DraftChanged if the figures are no longer those that
-    were seen, InvalidTransition (saying by whom and when) if somebody was faster. Nothing is changed in these cases.
+    were seen, InvalidTransition (saying by whom and when) if somebody was faster, NeedsSecondPerson if the total is
+    large and nobody has approved it (`seconded_by`). Nothing is changed in these cases.
     """
     try:
-        return schedule_many({invoice_id: Approval(fingerprint, by)}, now=now, terms=terms)[0]
+        return schedule_many({invoice_id: Approval(fingerprint, by, seconded_by)}, now=now, terms=terms)[0]
     except SomeRefused as refused:
         raise refused.reasons[invoice_id] from None
 

@@ -3,6 +3,7 @@
 from flask import current_app
 
 from portal.config import Settings
+from portal.core.approving import AmountLimits
 from portal.infra import clock, outbox
 from portal.infra.outbox import Lease
 from portal.invoicing.documents import Seller
@@ -16,6 +17,7 @@ def terms_of(settings: Settings) -> Terms:
         seller=Seller(settings.seller_name, settings.seller_address, settings.seller_tax_id, settings.seller_country),
         hold_seconds=settings.finalize_hold_seconds,
         days_until_due=settings.days_until_due,
+        second_approval_from=AmountLimits(settings.second_approval_from),
     )
 
 

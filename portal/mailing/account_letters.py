@@ -33,6 +33,10 @@ _SUBJECTS = {
     LetterKind.TWO_FACTORS_OFF: "Signing in needs no code any more",
     LetterKind.NEW_RECOVERY_CODES: "You have new recovery codes",
     LetterKind.INVITATION: "You are invited",
+    LetterKind.PASSKEY_ADDED: "A passkey was added to your account",
+    LetterKind.PASSKEY_REMOVED: "A passkey was removed from your account",
+    LetterKind.API_KEY_ADDED: "An API key was made",
+    LetterKind.API_KEY_REMOVED: "An API key was revoked",
 }
 _PATHS = {
     LetterKind.RESET_PASSWORD: "/reset-password",
@@ -86,6 +90,7 @@ def _write(letter: AccountLetter, settings: Settings, *, now: datetime) -> Lette
         "organization": letter.invitation.organization.name if letter.invitation else None,
         "role": letter.invitation.role if letter.invitation else None,
         "new_email": letter.new_email,
+        "about": letter.about,
         "link": link,
         "until": moment(letter.expires_at),
         "at": moment(letter.created_at),

@@ -12,6 +12,8 @@ from portal.core.keys import is_key_text, key_text, secret_hash
 from portal.infra import audit
 from portal.infra.audit import Actor
 from portal.infra.db import db
+from portal.organizations.key_letters import tell_of_key
+from portal.organizations.letters import LetterKind
 from portal.organizations.models import ApiKey, Organization
 
 SCOPES = ("ingest", "read")
@@ -49,10 +51,12 @@ def create_key(
     created_by_id: int | None = None,
     expires_at: datetime | None = None,
     secret: str | None = None,
+    now: datetime | None = None,
 ) -> str:
-    """Make a key and return its text, the only time that it can be seen.
+    """Make a key and return its text, the only time that it can be seen; those who answer for it are told by mail.
 
-    A `secret` (of at least 128 random bits) is given only by the seed, so that its keys stay the same.
+    A `secret` (of at least 128 random bits) is given only by the seed, so that its keys stay the same; it gives no
+    `now`, for nobody is to be told.
     """
     text = key_text("live" if live else "test", secret or secrets.token_urlsafe(32))
     key = ApiKey(
@@ -73,6 +77,8 @@ def create_key(
         organization_id=organization_id,
         after={"name": name, "scopes": list(scopes), "prefix": key.prefix},
     )
+    if now is not None:
+        tell_of_key(LetterKind.API_KEY_ADDED, key, now=now)
     return text
 
 
@@ -112,6 +118,7 @@ def issue_key(
         live=live,
         created_by_id=created_by_id,
         expires_at=expires_at,
+        now=now,
     )
 
 
@@ -131,6 +138,7 @@ def rotate_key(organization_id: int, public_id: UUID, *, created_by_id: int, now
         live=key.prefix.startswith("blk_live"),
         created_by_id=created_by_id,
         expires_at=key.expires_at,
+        now=now,
     )
     before = key.expires_at
     key.expires_at = ends_at
@@ -144,6 +152,7 @@ def revoke_key(organization_id: int, public_id: UUID, *, now: datetime) -> None:
     if key.revoked_at is None:
         key.revoked_at = now
         _record("revoked API key", key, before={"revoked_at": None}, after={"revoked_at": _iso(now)})
+        tell_of_key(LetterKind.API_KEY_REMOVED, key, now=now)
 
 
 def is_usable(key: ApiKey, *, now: datetime) -> bool:

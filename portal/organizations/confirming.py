@@ -11,6 +11,7 @@ from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.letters import lock_user
 from portal.organizations.models import UserSession
+from portal.organizations.passkeys import Site, check_passkey
 from portal.organizations.passwords import password_matches
 from portal.organizations.sessions import Identity
 from portal.organizations.two_factors import check_code
@@ -36,7 +37,21 @@ def confirm(identity: Identity, token: str, typed: str, *, keys: Sequence[str], 
             raise InvalidInput(refusal.sentence, field="confirm") from refusal
     elif not password_matches(user.password_hash, typed):
         raise InvalidInput("This is not your password.", field="confirm")
+    _remember(identity, token, now)
+
+
+def confirm_by_passkey(identity: Identity, token: str, credential: str, *, site: Site, now: datetime) -> None:
+    """The same for what a passkey of theirs has signed. Raises InvalidInput (field "confirm")."""
+    lock_user(identity.user_id)
+    try:
+        check_passkey(identity.user_id, credential, site=site, now=now)
+    except InvalidInput as refusal:
+        raise InvalidInput(refusal.sentence, field="confirm") from refusal
+    _remember(identity, token, now)
+
+
+def _remember(identity: Identity, token: str, now: datetime) -> None:
     db.session.execute(
         update(UserSession).where(UserSession.token_sha256 == secret_hash(token)).values(confirmed_at=now)
     )
-    audit.record("confirmed that it is them", subject="user", subject_id=user.id, organization_id=None)
+    audit.record("confirmed that it is them", subject="user", subject_id=identity.user_id, organization_id=None)

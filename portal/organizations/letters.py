@@ -29,6 +29,10 @@ class LetterKind(StrEnum):
     TWO_FACTORS_OFF = "two_factors_off"
     NEW_RECOVERY_CODES = "new_recovery_codes"
     INVITATION = "invitation"
+    PASSKEY_ADDED = "passkey_added"
+    PASSKEY_REMOVED = "passkey_removed"
+    API_KEY_ADDED = "api_key_added"
+    API_KEY_REMOVED = "api_key_removed"
 
 
 # A link works for so long; news is not sent later than that.
@@ -42,6 +46,10 @@ GOOD_FOR = {
     LetterKind.TWO_FACTORS_OFF: timedelta(days=2),
     LetterKind.NEW_RECOVERY_CODES: timedelta(days=2),
     LetterKind.INVITATION: timedelta(days=7),
+    LetterKind.PASSKEY_ADDED: timedelta(days=2),
+    LetterKind.PASSKEY_REMOVED: timedelta(days=2),
+    LetterKind.API_KEY_ADDED: timedelta(days=2),
+    LetterKind.API_KEY_REMOVED: timedelta(days=2),
 }
 WITH_LINK = frozenset({LetterKind.RESET_PASSWORD, LetterKind.CONFIRM_EMAIL, LetterKind.INVITATION})
 
@@ -54,10 +62,11 @@ def ask_for_letter(
     now: datetime,
     new_email: str | None = None,
     invitation_id: int | None = None,
+    about: str | None = None,
 ) -> None:
     """Queue a mail in the current transaction; for nobody, the same is written and nothing will be sent.
 
-    An invitation goes to an address, whoever it is of.
+    An invitation goes to an address, whoever it is of. `about` names the passkey or key that the mail is about.
     """
     letter = AccountLetter(
         kind=kind,
@@ -65,6 +74,7 @@ def ask_for_letter(
         address=address if user or invitation_id else None,
         invitation_id=invitation_id,
         new_email=new_email if user else None,
+        about=about,
         created_at=now,
         expires_at=now + GOOD_FOR[kind],
     )

@@ -1,9 +1,10 @@
 """Tables of who pays and who may see."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, func, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import Text
 
@@ -204,6 +205,54 @@ class PasskeyChallenge(Model):
     expires_at: Mapped[datetime]
 
 
+class ApprovalRequest(Public, Model):
+    """A step of staff that waits for a second person, or what became of it.
+
+    `fingerprint` is of what was seen by whoever asked; `facts` say it in short. A request lapses when what it is about
+    has changed and is asked for anew.
+    """
+
+    __tablename__ = "approval_requests"
+    __table_args__ = (
+        # One thing waits at most once.
+        Index(
+            "uq_approval_requests_waiting",
+            "subject_kind",
+            "subject_id",
+            unique=True,
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index("ix_approval_requests_subject_kind_subject_id", "subject_kind", "subject_id"),
+        Index("ix_approval_requests_organization_id", "organization_id"),
+        CheckConstraint("subject_kind IN ('invoice', 'price', 'own price')", name="subject_kind_known"),
+        CheckConstraint("state IN ('waiting', 'approved', 'refused', 'lapsed')", name="state_known"),
+        CheckConstraint("(state = 'waiting') = (decided_at IS NULL)", name="decided_once"),
+        CheckConstraint("(state IN ('approved', 'refused')) = (decided_by_id IS NOT NULL)", name="decided_by_somebody"),
+        CheckConstraint("decided_by_id <> asked_by_id", name="two_people"),
+    )
+
+    subject_kind: Mapped[str]
+    subject_id: Mapped[int]
+    organization_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
+    fingerprint: Mapped[str]
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[str] = mapped_column(server_default="waiting", default="waiting")
+    asked_by_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    comment: Mapped[str | None]
+
+    organization: Mapped[Organization | None] = relationship()
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether it can still be decided."""
+        return self.state == "waiting" and self.expires_at > now
+
+
 class AttemptCounter(Model):
     """How much of a limit on guessing is used up: all of it is regained at `full_at`."""
 
@@ -230,7 +279,8 @@ class AccountLetter(Numbered, Model):
         Index("ix_account_letters_invitation_id", "invitation_id"),
         CheckConstraint(
             "kind IN ('reset_password', 'confirm_email', 'email_changing', 'email_changed', 'password_changed',"
-            " 'two_factors_on', 'two_factors_off', 'new_recovery_codes', 'invitation')",
+            " 'two_factors_on', 'two_factors_off', 'new_recovery_codes', 'invitation', 'passkey_added',"
+            " 'passkey_removed', 'api_key_added', 'api_key_removed')",
             name="kind_known",
         ),
     )
@@ -240,6 +290,8 @@ class AccountLetter(Numbered, Model):
     kind: Mapped[str]
     address: Mapped[str | None]
     new_email: Mapped[str | None]
+    # What a passkey or key is called, as it was when this happened.
+    about: Mapped[str | None]
     token_sha256: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

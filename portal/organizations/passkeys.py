@@ -32,7 +32,7 @@ from portal.core.errors import InvalidInput, NotFound
 from portal.core.keys import secret_hash
 from portal.infra import audit
 from portal.infra.db import db
-from portal.organizations.letters import lock_user
+from portal.organizations.letters import LetterKind, ask_for_letter, lock_user
 from portal.organizations.models import Passkey, PasskeyChallenge, SecondFactor, User
 
 ANSWER_WITHIN = timedelta(minutes=5)
@@ -110,6 +110,7 @@ def register(user_id: int, name: str, credential: str, *, site: Site, now: datet
     )
     db.session.add(passkey)
     db.session.flush()
+    ask_for_letter(LetterKind.PASSKEY_ADDED, user, user.email, now=now, about=name)
     audit.record("added a passkey", subject="user", subject_id=user_id, organization_id=None, after={"name": name})
 
 
@@ -157,14 +158,15 @@ def check_passkey(user_id: int, credential: str, *, site: Site, now: datetime) -
     )
 
 
-def remove_passkey(user_id: int, public_id: UUID) -> None:
+def remove_passkey(user_id: int, public_id: UUID, *, now: datetime) -> None:
     """Forget a passkey of one's own. Raises NotFound for any other."""
-    lock_user(user_id)
+    user = lock_user(user_id)
     name = db.session.scalar(
         delete(Passkey).where(Passkey.user_id == user_id, Passkey.public_id == public_id).returning(Passkey.name)
     )
     if name is None:
         raise NotFound("There is no such passkey.")
+    ask_for_letter(LetterKind.PASSKEY_REMOVED, user, user.email, now=now, about=name)
     audit.record("removed a passkey", subject="user", subject_id=user_id, organization_id=None, before={"name": name})
 
 

@@ -18,7 +18,6 @@ from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import policy
 from portal.organizations import attempts, passkeys
-from portal.organizations.passkeys import Site, site_of
 from portal.organizations.second_steps import finish_with_passkey, half_signed_in
 from portal.signed_in import guard_page, me, safe_next
 from portal.web.cookies import half_sign_in_token, keep_half_sign_in, keep_session
@@ -65,7 +64,7 @@ def begin() -> ResponseReturnValue:
         return _list_page(form, asked), 422
     try:
         with acting_as(SYSTEM), transaction():
-            options = passkeys.begin_registering(me().user_id, site=_site(), now=clock.now())
+            options = passkeys.begin_registering(me().user_id, site=stepping_up.site(), now=clock.now())
     except InvalidInput as refusal:
         form.name.errors = [refusal.sentence]
         return _list_page(form), 422
@@ -82,7 +81,7 @@ def add() -> ResponseReturnValue:
     name, credential = form.name.data or "", form.credential.data or ""
     try:
         with acting_as(SYSTEM), transaction():
-            passkeys.register(me().user_id, name, credential, site=_site(), now=clock.now())
+            passkeys.register(me().user_id, name, credential, site=stepping_up.site(), now=clock.now())
     except InvalidInput as refusal:
         again = NameForm()
         again.name.errors = [refusal.sentence]
@@ -96,7 +95,7 @@ def add() -> ResponseReturnValue:
 def remove(public_id: UUID) -> ResponseReturnValue:
     """Forget one of my passkeys."""
     with acting_as(SYSTEM), transaction():
-        passkeys.remove_passkey(me().user_id, public_id)
+        passkeys.remove_passkey(me().user_id, public_id, now=clock.now())
     flash("The passkey is removed. Remove it from the device too.", "success")
     return redirect(url_for(".show"), 303)
 
@@ -111,7 +110,7 @@ def ask() -> ResponseReturnValue:
         return _begin_again()
     try:
         with acting_as(SYSTEM), transaction():
-            options = passkeys.begin_using(half.user_id, site=_site(), now=clock.now())
+            options = passkeys.begin_using(half.user_id, site=stepping_up.site(), now=clock.now())
     except InvalidInput as refusal:
         return _use_page(None, refusal.sentence), 422
     return _use_page(options)
@@ -137,7 +136,7 @@ def check() -> ResponseReturnValue:
             token = finish_with_passkey(
                 half_sign_in_token(),
                 form.credential.data or "",
-                site=_site(),
+                site=stepping_up.site(),
                 now=now,
                 days=settings.session_days,
                 address=request.remote_addr,
@@ -155,10 +154,6 @@ def check() -> ResponseReturnValue:
 def _settings() -> Settings:
     settings: Settings = current_app.config["SETTINGS"]
     return settings
-
-
-def _site() -> Site:
-    return site_of(_settings().portal_url, _settings().seller_name)
 
 
 def _begin_again() -> ResponseReturnValue:

@@ -94,6 +94,20 @@ def test_a_run_above_the_limit_asks_whether_it_is_you(app, admin, run, world, mo
     assert world.invoice().state == "scheduled"
 
 
+def test_a_run_of_only_large_invoices_asks_a_second_person(app, admin, run, world, monkeypatch):  # noqa: F811
+    limits = replace(app.config["SETTINGS"], second_approval_from={None: Decimal(20)})
+    monkeypatch.setitem(app.config, "SETTINGS", limits)
+    decide(admin, run, "approve")
+    page = admin.open(f"{run}/finalize")
+    assert "So large that they take two people: 1." in page.text
+    page = admin.submit(page.form(action="/finalize"))
+    assert "Waiting for a second approval, and left out until then: 1." in page.text
+    assert "It waits for a second approval; admin asked for it." in page.text
+    do_work(app)
+    assert world.invoice().state == "draft"
+    assert sql_in(admin, "SELECT state, asked_by FROM approval_requests") == [("waiting", "admin")]
+
+
 def test_the_moving_part_asks_for_the_whole_page_when_the_stage_changes(app, admin, run):  # noqa: F811
     same = admin.client.get(f"{run}/progress?seen=review")
     assert (same.status_code, same.headers.get("HX-Refresh")) == (200, None)

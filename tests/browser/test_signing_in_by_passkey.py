@@ -63,6 +63,14 @@ def test_a_passkey_is_added_and_signs_in_under_the_strict_policy(app: Flask, por
     page.get_by_role("button", name="Use a passkey").click()
     page.get_by_role("button", name="Ask the device").click()
     expect(page).to_have_url(f"{portal_url}/settings/account")
+
+    with acting(app):
+        sql("UPDATE sessions SET confirmed_at = now() - interval '10 minutes'")
+    page.goto(f"{portal_url}/settings/account/email")
+    page.get_by_label("New e-mail address").fill("otto@example.org")
+    page.get_by_label("password", exact=False).first.fill(PASSWORD)
+    page.get_by_role("button", name="Use a passkey instead").click()
+    expect(page.get_by_text("Follow the link in the mail to your new address.")).to_be_visible()
     assert problems == []
     with acting(app):
         assert sql("SELECT sign_count > 0, used_at IS NOT NULL FROM passkeys") == [(True, True)]

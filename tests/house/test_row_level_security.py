@@ -275,6 +275,14 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
             )
             sql(
+                "INSERT INTO approval_requests (public_id, subject_kind, subject_id, organization_id, fingerprint,"
+                " facts, asked_by_id, asked_by, asked_at, expires_at) VALUES (gen_random_uuid(), 'invoice', :invoice,"
+                " :organization, '', '{}', :user, 'Ada', now(), now())",
+                organization=organization.id,
+                invoice=invoice.id,
+                user=person.id,
+            )
+            sql(
                 "INSERT INTO drafts_as_of (organization_id, month, instant) VALUES (:organization, :month, now())",
                 organization=organization.id,
                 month=MONTH.first_day,
@@ -413,6 +421,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 if table in (
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
                     *("drift", "bill_run_items", "price_simulation_results", "mails", "draft_totals", "invitations"),
+                    "approval_requests",
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")

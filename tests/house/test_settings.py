@@ -1,11 +1,14 @@
 """Settings: read once, refused together, documented for people."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from devkit.testservers import TEST_SETTINGS
+from portal import create_app
 from portal.config import VARIABLES, ConfigurationError, settings_from_env
+from portal.core.errors import InvalidInput
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -44,6 +47,8 @@ def test_an_empty_environment_is_refused_with_everything_that_is_missing():
         ("DAYS_UNTIL_DUE", "two"),
         ("SECRET_KEY", "  "),
         ("PORTAL_URL", "portal.example"),
+        ("SECOND_APPROVAL_FROM", "usd 25000"),
+        ("SECOND_APPROVAL_FROM", "25001, 25002"),
         ("OIDC_ISSUER", "http://id.example"),
         ("OIDC_ISSUER", "https://user@id.example"),
         ("OIDC_MAIL_DOMAINS", "acme.example, @other"),
@@ -55,6 +60,13 @@ def test_a_setting_that_cannot_be_used_is_named_and_its_value_is_not_printed(nam
     assert f"{name} cannot be used" in str(refused.value)
     assert str(refused.value).count("\n  - ") == 1
     assert name == "DAYS_UNTIL_DUE" or not value.strip() or value not in str(refused.value).replace(name, "")
+
+
+def test_a_limit_in_what_is_no_currency_keeps_the_portal_from_starting():
+    settings = settings_from_env(GOOD | {"SECOND_APPROVAL_FROM": "USD 25000, UDS 3, 7.50"})
+    assert settings.second_approval_from == {"USD": 25000, "UDS": 3, None: Decimal("7.5")}
+    with pytest.raises(InvalidInput, match="“UDS” is not a currency"):
+        create_app(settings)
 
 
 PRODUCTION = GOOD | {

@@ -26,6 +26,7 @@ TRACES = {"sessions", "api_keys", "ingest_requests"}
 # Ends the session of the one who crawls; its own tests are in tests/web.
 NOT_CRAWLED = {"session.sign_out"}
 TABLE_OF = (
+    ("approvals", "approval_requests"),
     ("api-keys", "api_keys"),
     ("invitations", "invitations"),
     ("members", "users"),

@@ -4,6 +4,7 @@ Whatever a person or a sender can write holds the organization's mark; afterward
 column of text that takes it, so that no page of the one can show a text of the other unseen.
 """
 
+import json
 import zlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -201,6 +202,24 @@ def _insert_what_machines_write(organization_id: int, mark: str) -> None:
         " FROM memberships WHERE organization_id = :organization",
         organization=organization_id,
         mark=mark,
+    )
+    sql(
+        "INSERT INTO approval_requests (public_id, subject_kind, subject_id, organization_id, fingerprint, facts,"
+        " asked_by_id, asked_by, asked_at, expires_at)"
+        " SELECT gen_random_uuid(), kind, id, :organization, '', facts, (SELECT min(id) FROM users), :mark, now(),"
+        " now() + interval '1 day' FROM (SELECT 'own price', CAST(:organization AS bigint), CAST(:price AS jsonb)"
+        " UNION ALL SELECT 'invoice', min(id), CAST(:invoice AS jsonb) FROM invoices"
+        " WHERE organization_id = :organization AND state = 'draft') AS wished (kind, id, facts)",
+        organization=organization_id,
+        mark=mark,
+        price=json.dumps(
+            {
+                **{"name": mark, "currency": "USD", "of": "meter:machine_seconds", "match": {"app": mark}},
+                **{"terms": {"model": "per_unit", "unit_amount": "0.5"}, "valid_from": "2030-01-01"},
+                **{"for_plan": None, "note": mark},
+            }
+        ),
+        invoice=json.dumps({"month": "2026-10", "total": 1000, "currency": "USD"}),
     )
     sql(
         "INSERT INTO forecasts VALUES (:organization, :day, :day, 0, 0, now())",

@@ -207,6 +207,42 @@ def test_one_needs_two_factors_and_a_confirmation_to_add_one(
         assert sql("SELECT count(*) FROM passkey_challenges") == [(0,)]
 
 
+def test_a_passkey_answers_whether_it_is_you_once(app: Flask, otto: FlaskClient, monkeypatch: pytest.MonkeyPatch):
+    device = SoftPasskey(ORIGIN, HOST)
+    add(otto, device)
+    then = clock.now() + timedelta(minutes=11)
+    monkeypatch.setattr(clock, "now", lambda: then)
+    held = post(otto, PAGE, page=PAGE, name="Tablet")
+    assert held.status_code == 422
+    assert "Use a passkey instead" in held.text
+    assert_flawless(held)
+    signed = device.get(options_in(held.text))
+    assert "Ask the device" in post(otto, PAGE, page=PAGE, name="Tablet", passkey=signed, confirm="").text
+    later = then + timedelta(minutes=11)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    replayed = post(otto, PAGE, page=PAGE, name="Tablet", passkey=signed, confirm="")
+    assert replayed.status_code == 422
+    assert "used already" in replayed.text
+    with acting(app):
+        told = sql("SELECT count(*) FROM audit_entries WHERE action = 'confirmed that it is them'")
+    assert told == [(1,)]
+
+
+def test_the_passkey_of_somebody_else_answers_nothing(app: Flask, otto: FlaskClient, monkeypatch: pytest.MonkeyPatch):
+    add(otto, SoftPasskey(ORIGIN, HOST))
+    pia = app.test_client()
+    sign_in(pia, PIA)
+    switch_on(app, PIA)
+    device = SoftPasskey(ORIGIN, HOST, credential_id=b"passkey of pia 1")
+    add(pia, device)
+    then = clock.now() + timedelta(minutes=11)
+    monkeypatch.setattr(clock, "now", lambda: then)
+    held = post(otto, PAGE, page=PAGE, name="Tablet")
+    refused = post(otto, PAGE, page=PAGE, name="Tablet", passkey=device.get(options_in(held.text)))
+    assert refused.status_code == 422
+    assert "This passkey was not taken." in refused.text
+
+
 def test_only_ones_own_passkey_is_removed_and_then_codes_are_left(app: Flask, otto: FlaskClient):
     add(otto, SoftPasskey(ORIGIN, HOST))
     with acting(app):
