@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pypdf
 import pytest
@@ -29,12 +28,10 @@ from portal.invoicing.exporting import pdf
 from portal.invoicing.exporting.files import Paper, csv_file, json_file, pdf_file
 from portal.invoicing.exporting.pdf import UNKNOWN, CannotPrint, pages_of, render
 from portal.invoicing.exporting.printed import printed_draft, printed_invoice
-from portal.invoicing.models import Invoice, InvoiceItem
+from portal.invoicing.models import Invoice
 from portal.invoicing.shown import lines_of_document
 from portal.invoicing.sums import sums_of_invoice
 from portal.invoicing.verifying import verify
-from portal.payments.lines import stripe_lines
-from portal.payments.stripe_units import is_same
 from tests.full import FULL
 from tests.house.test_routes import make_app
 from tests.invoicing.random_invoices import MONTH, SELLER, random_invoice
@@ -110,35 +107,6 @@ def test_html_pdf_csv_and_json_say_the_same_totals(page_parts, first):
         # Every line stands on paper with the figures of its row.
         for row, line in zip(rows, printed_lines(invoice), strict=False):
             assert spaced(" ".join(line)) in paper, (seed, row)
-
-
-@pytest.mark.parametrize("first", range(1, COMPARED, BLOCK))
-def test_what_stripe_is_sent_adds_up_to_the_amount_due(first):
-    for seed in range(first, first + BLOCK):
-        invoice = random_invoice(seed)
-        items = [
-            InvoiceItem(
-                id=place,
-                public_id=UUID(line["id"]),
-                position=place,
-                description=line["description"],
-                quantity=Decimal(line["quantity"]),
-                unit=line["unit"],
-                amount=line["amount"],
-                period_start=date.fromisoformat(line["period"][0]),
-                period_end=date.fromisoformat(line["period"][1]),
-            )
-            for place, line in enumerate(invoice.document["lines"])
-        ]
-        try:
-            sent = stripe_lines(invoice, items)
-        except InvalidInput:
-            # Stripe takes three decimals only if the last is 0; such an invoice is never sent.
-            assert invoice.currency == "KWD", seed
-            continue
-        # An invoice below zero is not sent: what it is below goes to the next one.
-        owed = invoice.amount_due if invoice.total >= 0 else invoice.total
-        assert is_same(owed, sum(line["amount"] for line in sent), invoice.currency), seed
 
 
 def printed_lines(invoice: Invoice) -> Iterator[tuple[str, ...]]:
