@@ -43,7 +43,8 @@ def create_app(settings: Settings) -> Flask:
         SECRET_KEY=settings.secret_key,
         SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 8, "pool_timeout": 5},
+        # An error names its statement, never the values: hashes of keys, addresses and names do not belong into logs.
+        SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 8, "pool_timeout": 5, "hide_parameters": True},
         MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,
         MAX_FORM_PARTS=200,
         TESTING=settings.environment == "testing",

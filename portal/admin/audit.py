@@ -1,6 +1,7 @@
 """The audit log: who did what to which record, searched and as a file."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +11,8 @@ from portal.admin.paging import last_id
 from portal.admin.staff import staff_blueprint
 from portal.core.keys import canonical_json
 from portal.infra.audit import AuditEntry
-from portal.infra.audit_reading import Wanted, entries_wanted
-from portal.infra.pages import csv_response, policy
+from portal.infra.audit_reading import Wanted, all_entries_wanted, entries_wanted
+from portal.infra.pages import csv_streamed, policy
 from portal.organizations.models import Organization
 from portal.organizations.queries import names_by_id, organization_of
 
@@ -46,7 +47,7 @@ def index() -> str:
 @policy("view organizations")
 def as_csv() -> Response:
     """All entries that the same filter finds."""
-    return csv_response("audit", HEAD, _rows(entries_wanted(_wanted(_organization()), before=None, limit=None)))
+    return csv_streamed("audit", HEAD, chain.from_iterable(map(_rows, all_entries_wanted(_wanted(_organization())))))
 
 
 def _rows(entries: Sequence[AuditEntry]) -> Iterator[tuple[Any, ...]]:

@@ -1,11 +1,14 @@
 """Reads of the audit log: what happened in an organization, and to one record."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from portal.infra.audit import AuditEntry
 from portal.infra.db import db
+
+ENTRIES_AT_ONCE = 1000
 
 
 def entries_in(organization_id: int, *, limit: int | None = 20) -> list[AuditEntry]:
@@ -30,7 +33,15 @@ class Wanted:
     request_id: str = ""
 
 
-def entries_wanted(wanted: Wanted, *, before: int | None, limit: int | None) -> list[AuditEntry]:
+def all_entries_wanted(wanted: Wanted) -> Iterator[list[AuditEntry]]:
+    """The same without a limit, for files: block after block, so that a long log needs no more memory."""
+    found = entries_wanted(wanted, before=None, limit=ENTRIES_AT_ONCE)
+    while found:
+        yield found
+        found = entries_wanted(wanted, before=found[-1].id, limit=ENTRIES_AT_ONCE)
+
+
+def entries_wanted(wanted: Wanted, *, before: int | None, limit: int) -> list[AuditEntry]:
     """Entries whose actor's name and action hold these words, in any case; newest first, from below an id on."""
     query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
     if wanted.organization_id is not None:

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
 from flask import g, has_app_context
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+# Where the database quotes the row that it refused.
+_DETAIL = re.compile(r"^DETAIL:.*$", re.MULTILINE)
 
 
 class JsonLines(logging.Formatter):
@@ -25,7 +28,7 @@ class JsonLines(logging.Formatter):
             line |= {name: value for name, value in _ids().items() if value}
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _DETAIL.sub("DETAIL: left out", self.formatException(record.exc_info))
         return json.dumps(line, default=str)
 
 

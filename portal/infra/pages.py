@@ -8,12 +8,14 @@ import csv
 import io
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeVar
 
-from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request, stream_with_context
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DataError, DBAPIError
 from werkzeug.exceptions import BadRequest, HTTPException, SecurityError
 
@@ -26,6 +28,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 csrf = CSRFProtect()
 # An amount keeps its decimals as text; a number cannot be a formula.
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+ROWS_AT_ONCE = 1000
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -56,6 +59,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(DBAPIError, _database_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(ParseException, _broken_body)
     app.register_error_handler(Exception, _crash)
     app.jinja_env.filters.update(FILTERS)
     # What senders wrote is shown as it is, on pages and in mails; people's forms refuse it (see _begin).
@@ -149,7 +153,9 @@ def _database_error(error: DBAPIError) -> Response:
     if isinstance(error, DataError):
         sentence = "A value is longer or larger than can be kept. Nothing was changed."
         return _error(422, _TITLES[422], sentence, code="invalid_input")
-    current_app.logger.error("database error", extra={"error": str(error.orig)[:200]})
+    # Only its first words: the details quote what was to be written.
+    words = str(error.orig).partition("\n")[0]
+    current_app.logger.error("database error", extra={"error": words[:200]})
     return _error(
         503,
         "Busy just now",
@@ -165,6 +171,11 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     sentence = _SENTENCES.get(status, error.description or "")
     return _error(status, _TITLES.get(status, error.name), sentence, code=error.name.lower().replace(" ", "_"))
+
+
+def _broken_body(_error_: Exception) -> Response:
+    """A body in chunks that are none: the server finds that out while a view reads it."""
+    return _error(400, _TITLES[400], "The body does not come in the pieces that it announces.", code="broken_body")
 
 
 def _crash(error: Exception) -> Response:
@@ -203,6 +214,23 @@ def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
     response = Response("\ufeff" + csv_text([header]) + csv_text(rows), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
+
+
+def csv_streamed(name: str, header: Sequence[str], rows: Iterator[Sequence[Any]]) -> Response:
+    """The same for a table without a bound: it is written while it is read, so its length costs no memory.
+
+    The first rows are read before the answer begins, so that a refusal of the database can still be one.
+    """
+    begun = csv_response(name, header, list(islice(rows, ROWS_AT_ONCE)))
+    response = Response(stream_with_context(_written(begun.get_data(), rows)), mimetype="text/csv")
+    response.headers["Content-Disposition"] = begun.headers["Content-Disposition"]
+    return response
+
+
+def _written(begun: bytes, rows: Iterator[Sequence[Any]]) -> Iterator[bytes]:
+    yield begun
+    while part := list(islice(rows, ROWS_AT_ONCE)):
+        yield csv_text(part).encode()
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:

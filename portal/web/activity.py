@@ -4,7 +4,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
-from portal.infra.audit_reading import Wanted, entries_wanted
+from portal.infra.audit_reading import Wanted, all_entries_wanted, entries_wanted
 from portal.infra.db import SYSTEM, acting_as
 from portal.infra.pages import csv_response, policy
 from portal.organizations.queries import LONGEST_ID
@@ -34,7 +34,8 @@ def download() -> Response:
     with acting_as(SYSTEM):
         rows = [
             (each.at.isoformat(), each.actor_kind, each.actor_name, each.action, each.subject_kind)
-            for each in entries_wanted(_mine(), before=None, limit=None)
+            for block in all_entries_wanted(_mine())
+            for each in block
         ]
     return csv_response("activity", HEAD, rows)
 

@@ -30,7 +30,8 @@ from portal.signed_in import guard_page, me, my_seat
 
 LISTED_WARNINGS = 20
 CSV_HEAD = ("Budget", "Currency", "Amount", "Used", "Used %", "Warns at %")
-_PERCENTAGES = re.compile(r"[0-9]{1,3}( *[,; ] *[0-9]{1,3})*")
+# No space can be read in two ways, so that a long text is refused in one pass.
+_PERCENTAGES = re.compile(r"[0-9]{1,3}(( *[,;] *| +)[0-9]{1,3})*")
 bp = Blueprint("budgets", __name__)
 bp.before_request(guard_page)
 

@@ -1,11 +1,11 @@
 """The events themselves, as they were sent: a day's, newest first, or one by its id; and a day's as a file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
-from flask import Blueprint, render_template, request, stream_with_context, url_for
+from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from portal.catalog.queries import meters_by_code
@@ -13,7 +13,7 @@ from portal.core.keys import DEFAULT_SOURCE
 from portal.core.periods import Month
 from portal.exports.of_usage import EVENTS_HEAD, event_row
 from portal.infra import clock
-from portal.infra.pages import csv_response, csv_text, policy
+from portal.infra.pages import csv_streamed, policy
 from portal.signed_in import guard_page, my_seat
 from portal.usage.archived import archive_sentence
 from portal.usage.fields import LONGEST_TEXT
@@ -32,7 +32,6 @@ from portal.usage.raw_events import (
 from portal.web.usage_periods import chosen_day
 
 PAGE = 50
-ROWS_AT_ONCE = 1_000
 bp = Blueprint("usage_events", __name__)
 bp.before_request(guard_page)
 
@@ -76,21 +75,13 @@ def download() -> ResponseReturnValue:
     organization_id = my_seat().organization_id
     chosen = _chosen(organization_id, clock.now())
     events = events_of_day(organization_id, chosen, most=MOST_IN_A_FILE + 1)
-    # The database is asked before the answer begins, so that its refusal can still be one.
-    begun = list(islice(events, ROWS_AT_ONCE))
-    response = csv_response(f"usage-events-{chosen.day}", EVENTS_HEAD, [])
-    response.response = stream_with_context(chain([response.get_data()], _lines(chain(begun, events))))
-    del response.headers["Content-Length"]
-    return response
+    return csv_streamed(f"usage-events-{chosen.day}", EVENTS_HEAD, _rows(events))
 
 
-def _lines(events: Iterator[RawEvent]) -> Iterator[bytes]:
-    rows = islice(map(event_row, events), MOST_IN_A_FILE)
-    while part := list(islice(rows, ROWS_AT_ONCE)):
-        yield csv_text(part).encode()
+def _rows(events: Iterator[RawEvent]) -> Iterator[Sequence[Any]]:
+    yield from islice(map(event_row, events), MOST_IN_A_FILE)
     if next(events, None) is not None:
-        last = f"Only the newest {MOST_IN_A_FILE} events are in this file; choose a meter or a source for the others."
-        yield csv_text([(last,)]).encode()
+        yield (f"Only the newest {MOST_IN_A_FILE} events are in this file; choose a meter or a source for the others.",)
 
 
 def _chosen(organization_id: int, now: datetime) -> EventFilter:

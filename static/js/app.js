@@ -1,4 +1,5 @@
-// Says in words when a part of the page could not be refreshed; everything else works without this file.
+// Says in words when a part of the page could not be refreshed, and spares the portal pages that nobody looks at;
+// everything works without this file.
 const live = () => document.getElementById("live");
 
 document.addEventListener("htmx:responseError", (event) => {
@@ -15,4 +16,9 @@ document.addEventListener("htmx:sendError", () => {
 
 document.addEventListener("htmx:afterSwap", () => {
   live().textContent = "";
+});
+
+// What looks again by itself waits while nobody sees the page; it goes on when somebody does.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.elt.matches('[hx-trigger^="every "]')) event.preventDefault();
 });

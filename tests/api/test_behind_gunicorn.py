@@ -135,6 +135,46 @@ def test_a_chunked_body_is_read(web, api):
     assert api.events() == 1
 
 
+SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: portal\r\n\r\n"
+# What two servers in a row could take for two different requests: which header counts, where a body ends.
+ODD_FRAMES = {
+    "a length and chunks": ("Content-Length: 4", "Transfer-Encoding: chunked"),
+    "chunks and a length": ("Transfer-Encoding: chunked", "Content-Length: 4"),
+    "two lengths": ("Content-Length: 4", "Content-Length: 60"),
+    "a length with a sign": ("Content-Length: +4",),
+    "a length of two numbers": ("Content-Length: 4, 4",),
+    "a length of nothing": ("Content-Length: ",),
+    "chunks that are not last": ("Transfer-Encoding: chunked, identity",),
+    "chunks twice": ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+    "a space before the colon": ("Transfer-Encoding : chunked",),
+    "a line that goes on": ("X: 1", " Transfer-Encoding: chunked"),
+    "a control character": ("Transfer-Encoding: \x0bchunked",),
+    "a name with a control character": ("X\x1b[31m: 1",),
+}
+ODD_CHUNKS = {
+    "no number": b"g\r\n",
+    "a sign": b"-1\r\n",
+    "a number in another form": b"0x4\r\nbody\r\n0\r\n\r\n",
+    "an underscore": b"1_0\r\n",
+    "a chunk that is longer than it says": b"2\r\nbody\r\n0\r\n\r\n",
+}
+
+
+def test_no_request_is_smuggled_in_another(web, api):
+    """The odd one is refused and the connection ends, so that nothing behind it is taken for a request."""
+    key = api.keys["acme"]
+    odd = {name: head(key, *lines) + b"0\r\n\r\n" for name, lines in ODD_FRAMES.items()}
+    odd |= {name: head(key, "Transfer-Encoding: chunked") + chunks for name, chunks in ODD_CHUNKS.items()}
+    odd["two lines that end alone"] = head(key, "Content-Length: 0").replace(b"\r\n", b"\n")
+    answers = {name: send(web, content + SMUGGLED) for name, content in odd.items()}
+    assert {name for name, answer in answers.items() if not answer.startswith(b"HTTP/1.1 400")} == set()
+    assert {name for name, answer in answers.items() if answer.count(b"HTTP/1.1 ") != 1} == set()
+    assert api.events() == 0
+    assert web.ask("GET", "/healthz")[0] == 200
+    assert "Traceback" not in web.log.read_text()
+    assert not set(web.log.read_text()) & {"\x0b", "\x1b", "\r"}
+
+
 def test_a_revoked_key_stops_at_once_in_every_process(web, api):
     assert {web.post([event(id=f"e{number}")], key=api.keys["acme"])[0] for number in range(10)} == {200}
     api.sql("UPDATE api_keys SET revoked_at = now() WHERE organization_id = :acme", acme=api.acme.id)

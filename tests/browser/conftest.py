@@ -47,6 +47,8 @@ class LivePortal:
     api_key: str
     invoice: str
     last_month: date
+    logs: Path
+    secrets: tuple[str, ...]
 
 
 @pytest.fixture(scope="session")
@@ -102,12 +104,16 @@ def live_portal(test_run: TestRun, worker_number: int) -> Iterator[LivePortal]:
     )
     addresses = Addresses(free_port(), free_port())
     with throw_away_folder("browser") as folder:
-        settings = portal_settings(folder, servers, addresses, hold_seconds=0)
+        # All that could ever be logged: a test looks for secrets in it.
+        settings = portal_settings(folder, servers, addresses, hold_seconds=0) | {"LOG_LEVEL": "DEBUG"}
         api_key, invoice, month = _small_world(settings)
         start_sandbox(folder, settings, addresses)
         start_web(folder.processes, settings, addresses)
         start_background(folder.processes, settings)
-        yield LivePortal(addresses.portal_url, addresses.sandbox_url, api_key, invoice, month)
+        secrets = tuple(settings[name] for name in ("SECRET_KEY", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"))
+        yield LivePortal(
+            addresses.portal_url, addresses.sandbox_url, api_key, invoice, month, folder.path / "logs", secrets
+        )
     drop_database(test_run.servers.dropping_url, name)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ADMIN, CUSTOMER, LivePortal, sign_in
+from tests.browser.conftest import ADMIN, CUSTOMER, PASSWORD, LivePortal, sign_in
 
 pytestmark = pytest.mark.browser
 PATIENCE_MILLISECONDS = 30_000
@@ -45,6 +45,17 @@ def test_an_invoice_goes_from_usage_to_paid_without_a_reload(live_portal: LivePo
 
     assert ledger_of(live_portal) == [("paid", 31_200)]
     assert problems == []
+    assert said_in_logs(live_portal, customer, admin) == {}
+
+
+def said_in_logs(portal: LivePortal, *pages: Page) -> dict[str, list[str]]:
+    """What of secrets, people and cards the log of web, worker or clock holds, by process; there must be logs."""
+    texts = {name: (portal.logs / f"{name}.log").read_text() for name in ("web", "worker", "clock")}
+    assert '"event"' in texts["worker"]
+    cookies = [cookie["value"] for page in pages for cookie in page.context.cookies()]
+    never = [*portal.secrets, portal.api_key, PASSWORD, CUSTOMER, ADMIN, "Otto Owner", "4242424242424242", *cookies]
+    found = {name: [each for each in never if len(each) > 5 and each in text] for name, text in texts.items()}
+    return {name: each for name, each in found.items() if each}
 
 
 def watch_console(page: Page) -> list[str]:

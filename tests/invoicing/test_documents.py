@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,31 @@ def test_a_text_is_only_ever_shown():
     paper = text_of(pdf_of(invoice)).replace(" ", "")
     assert nasty.replace(" ", "") in paper
     assert '#read("/etc/x")' in paper
+
+
+def test_a_text_fetches_and_attaches_nothing():
+    """Addresses in texts are texts: no file of the machine is read, nobody outside is asked, nothing can be clicked."""
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        address = f"http://127.0.0.1:{outside.getsockname()[1]}"
+        texts = [
+            f'<img src="{address}/a.png">',
+            "<img src=file:///etc/passwd>",
+            f"<link rel=attachment href={address}/b>",
+            f'#image("{address}/c.svg")',
+            f'#link("{address}")[x]',
+        ]
+        invoice = random_invoice(3)
+        with_document(invoice, buyer={**invoice.document["buyer"], "name": "".join(texts), "address": "\n".join(texts)})
+        reader = pypdf.PdfReader(io.BytesIO(pdf_of(invoice)))
+        outside.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            outside.accept()
+    paper = "".join(page.extract_text() for page in reader.pages).replace(" ", "").replace("\n", "")
+    assert all(paper.count(text.replace(" ", "")) >= 1 for text in texts)
+    assert "root:" not in paper
+    assert dict(reader.attachments) == {}
+    links = [each.get_object()["/A"]["/URI"] for page in reader.pages for each in page.get("/Annots", ())]
+    assert [link for link in links if address in link] == []
 
 
 def test_a_text_cannot_turn_its_direction_or_hide_in_it():

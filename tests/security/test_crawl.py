@@ -18,13 +18,25 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from portal.infra.db import TENANT_ROLE, db
+from portal.signed_in import ADMIN
 from tests.full import every
-from tests.security.crawling import UUIDS, Attempt, World, attempts, make_world
+from tests.security.crawling import NOT_CRAWLED, UUIDS, Attempt, World, attempts, make_world
 from tests.security.worlds import Side
 
 # Primes, so that what is skipped differs from route to route and from role to role.
 EVERY = every(37)
 REFUSED = {401, 403, 404}
+# Figures alone, without a text or an id that a page could show; tests/house/test_row_level_security.py has their rows.
+ONLY_FIGURES = {
+    *("archived_events", "archived_daily", "invoice_replacements", "usage_unfolded"),
+    *("usage_readings", "usage_subjects", "usage_changes", "usage_levels", "billed_usage"),
+}
+# They need a word in their address that only another page gives, or a setting.
+NOTHING_THERE = {"admin_waiting.confirm", "provider.back", "static"}
+# A page that holds a connection open for each reader would hold a thread of the server too.
+NEVER_ENDING = "text/event-stream"
+# Made by the portal, of nothing that somebody has typed but codes and short names, whose letters are checked.
+FILE_NAME = re.compile(r'attachment; filename="?[A-Za-z0-9][A-Za-z0-9._-]*"?')
 
 
 @pytest.fixture
@@ -61,6 +73,17 @@ def assert_nothing_of(theirs: Side, attempt: Attempt, response: TestResponse) ->
     assert not [each for each in secrets if each in shown], str(attempt)
 
 
+def assert_harmless(world: World, attempt: Attempt, response: TestResponse) -> None:
+    """A file's name is one plain word, and no answer goes on for ever."""
+    named = response.headers.get("Content-Disposition")
+    if named is not None and attempt.endpoint != "static":
+        # A document's number is the portal's own; the world has put its mark behind it.
+        for mark in (world.mine.mark, world.theirs.mark):
+            named = named.replace(f" {mark}", "")
+        assert FILE_NAME.fullmatch(named), f"{attempt}: {named}"
+    assert response.mimetype != NEVER_ENDING, str(attempt)
+
+
 def assert_refused(attempt: Attempt, response: TestResponse) -> None:
     """As if there were nothing there; who is not signed in is sent to sign in."""
     status = response.status_code
@@ -83,6 +106,31 @@ def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
         sys.stdout.write(f"\n  {text}\n")
 
 
+def test_every_table_holds_something_of_both_and_every_route_is_asked_for(world: World, app: Flask, capsys) -> None:
+    """So that a new table or page cannot be forgotten: it would be crawled without anything to find."""
+    mine, theirs = (world.state(of=side) for side in (world.mine, world.theirs))
+    assert {table for table in mine if not (mine[table][0] and theirs[table][0])} == ONLY_FIGURES
+    assert [table for table, ids in world.theirs.ids.items() if not ids] == []
+    read, written = (list(attempts(world, each)) for each in (("GET", "HEAD", "OPTIONS"), ("POST", "PUT")))
+    asked = {(each.method, each.endpoint) for each in (*read, *written)}
+    swapped = {(each.method, each.endpoint) for each in (*read, *written) if each.foreign}
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint in NOT_CRAWLED:
+            continue
+        wanted = {(method, rule.endpoint) for method in rule.methods - {"HEAD", "OPTIONS"}}
+        assert wanted <= asked, rule
+        if any(name.endswith("_id") and name != "event_id" for name in rule.arguments):
+            assert wanted <= swapped, rule
+    whole = [
+        each for each in read
+        if each.method == "GET" and each.allowed
+        and each.caller.name == ("admin" if each.endpoint.startswith(ADMIN) else "owner")
+        and not (each.foreign or each.htmx or each.values)
+    ]  # fmt: skip
+    assert {each.endpoint for each in whole if world.send(each).status_code == 404} == NOTHING_THERE
+    say(capsys, f"all there are: {len(read)} combinations that read, {len(written)} that write, {len(swapped)} swapped")
+
+
 def test_reading_shows_nothing_of_others_and_changes_nothing(world: World, capsys) -> None:
     tried = sampled(attempts(world, ("GET", "HEAD", "OPTIONS")))
     before, written, seen = world.state(), world.written(), Counter()
@@ -92,6 +140,7 @@ def test_reading_shows_nothing_of_others_and_changes_nothing(world: World, capsy
         assert response.status_code < 500, f"{attempt}: {response.status_code}"
         if attempt.method != "OPTIONS" and not attempt.allowed:
             assert_refused(attempt, response)
+        assert_harmless(world, attempt, response)
         if not attempt.caller.sees_all:
             assert_nothing_of(world.theirs, attempt, response)
         if attempt.mixed or (attempt.foreign and not attempt.caller.sees_all):

@@ -49,6 +49,7 @@ from tests.factories import (
     subscribe,
     use,
 )
+from tests.security.money_rows import insert_what_money_leaves
 
 PASSWORD = "only for tests, long"
 MINE, THEIRS = "Mark0Mine", "Mark0Theirs"
@@ -146,6 +147,7 @@ def _organization(slug: str, mark: str, meter: Meter, plan: Plan) -> tuple[Organ
     with transaction():
         issue_credit_note(credited.id, Wish(amount=1), reason=mark, by=mark, form_token=uuid4(), now=NOW)
     _insert_what_machines_write(organization.id, mark)
+    insert_what_money_leaves(organization.id, mark)
     return organization, keys
 
 

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from portal.core.quantities import Aggregation, Counting
-from portal.infra import clock
+from portal.infra import clock, pages
 from portal.organizations.models import Organization
 from portal.usage.folding import fold_by_clock
 from tests.factories import NOW, acting, cancel_usage, make_meter, sql, use
@@ -258,7 +258,7 @@ def test_a_filter_of_events_that_does_not_fit_is_refused_in_words(owner: FlaskCl
 
 def test_a_file_that_ends_before_the_day_says_so(owner: FlaskClient, used: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(EVENTS, "MOST_IN_A_FILE", 2)
-    monkeypatch.setattr(EVENTS, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(pages, "ROWS_AT_ONCE", 1)
     lines = owner.get("/usage/events.csv?day=2026-10-12&meter=bytes_out").text.splitlines()
     assert len(lines) == 4
     assert lines[3].startswith("Only the newest 2 events are in this file")
