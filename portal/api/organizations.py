@@ -1,12 +1,14 @@
-"""PUT /api/v1/organizations/…: a platform registers whom it bills, as often as it likes."""
+"""/api/v1/organizations: a platform registers whom it bills, as often as it likes, and lists them."""
 
 from typing import Any
+from uuid import UUID
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request, url_for
 
 from portal.api.bodies import UnsupportedContent
 from portal.api.guard import require_key
 from portal.api.limiting import add_limit_headers, count_request
+from portal.api.paging import page_size
 from portal.core.errors import InvalidInput, NotAllowed, NotFound, PortalError
 from portal.infra.db import transaction
 from portal.infra.json_text import read_json
@@ -15,9 +17,11 @@ from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.collecting import COLLECTION_METHODS
 from portal.organizations.models import Organization
+from portal.organizations.queries import organization_of, registered_organizations
 from portal.organizations.registering import organization_by_slug, register_organization
 
 LARGEST_BODY_BYTES = 16 * 1024
+DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 FIELDS = ("name", "currency", "billing_email", "collection_method")
 bp = Blueprint("organizations_api", __name__, url_prefix="/api/v1")
 bp.before_request(require_key)
@@ -29,6 +33,18 @@ class OtherCurrency(PortalError):
     """An organization of that short name is there, and it is billed in another currency."""
 
     code, status = "other_currency", 409
+
+
+@bp.get("/organizations")
+@policy("api key: organizations")
+def list_all() -> Response:
+    """One page of all organizations, in the order in which they were registered."""
+    _begin()
+    limit = page_size(default=DEFAULT_PAGE, largest=LARGEST_PAGE)
+    found = registered_organizations(after=_cursor(), limit=limit + 1)
+    page = found[:limit]
+    more = url_for(".list_all", after=page[-1].public_id, limit=limit) if len(found) > limit else None
+    return jsonify({"data": [_facts(organization) for organization in page], "next": more})
 
 
 @bp.get("/organizations/<slug>")
@@ -62,7 +78,19 @@ def _begin() -> None:
     count_request()
     holder: KeyHolder = g.key_holder
     if holder.organization_id is not None:
-        raise NotAllowed("Only keys of the platform register organizations.")
+        raise NotAllowed("Only keys of the platform list and register organizations.")
+
+
+def _cursor() -> Organization | None:
+    """The last organization of the page before. Raises InvalidInput, NotFound."""
+    asked = request.args.get("after")
+    if asked is None:
+        return None
+    try:
+        public_id = UUID(asked)
+    except ValueError:
+        raise InvalidInput("after is the id of the last organization of the page before.", field="after") from None
+    return organization_of(public_id)
 
 
 def _wanted() -> dict[str, Any]:

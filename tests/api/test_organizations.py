@@ -38,6 +38,12 @@ class Api:
     def get(self, slug: str, *, key: str = "platform") -> Any:
         return self._client().get(f"/api/v1/organizations/{slug}", headers=self._headers(key))
 
+    def list(self, query: str = "", *, key: str = "platform") -> Any:
+        return self._client().get(f"/api/v1/organizations{query}", headers=self._headers(key))
+
+    def follow(self, address: str) -> Any:
+        return self._client().get(address, headers=self._headers("platform"))
+
     def _client(self) -> Any:
         return self.app.test_client()
 
@@ -104,3 +110,37 @@ def test_a_body_that_is_no_object_is_refused(api: Api):
         "/api/v1/organizations/umbrella", data="name=x", headers={"Authorization": f"Bearer {api.keys['platform']}"}
     )
     assert answer.status_code == 415
+
+
+def test_pages_hold_every_organization_once_in_the_order_of_registration(api: Api):
+    for slug in ("zeta", "beta"):
+        assert api.put(slug, EXAMPLE).status_code == 201
+    whole = api.list().get_json()
+    assert [each["slug"] for each in whole["data"]][-2:] == ["zeta", "beta"]
+    assert whole["data"][-1] == api.get("beta").get_json()
+    assert whole["next"] is None
+    paged, page = [], api.list("?limit=1").get_json()
+    paged += page["data"]
+    while page["next"] is not None:
+        page = api.follow(page["next"]).get_json()
+        paged += page["data"]
+    assert paged == whole["data"]
+
+
+@pytest.mark.parametrize("key", ["reporter", "acme"])
+def test_only_keys_of_the_platform_with_the_scope_list(api: Api, key: str):
+    assert api.list(key=key).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ("?limit=0", 422, "limit"),
+        ("?limit=101", 422, "limit"),
+        ("?after=beta", 422, "after"),
+        ("?after=019a1b2c-0000-7000-8000-000000000001", 404, None),
+    ],
+)
+def test_a_page_that_is_none_is_refused(api: Api, query: str, status: int, field: str | None):
+    answer = api.list(query)
+    assert (answer.status_code, answer.get_json().get("field")) == (status, field)
