@@ -3,13 +3,12 @@
 `settings_from_env` refuses to start with the whole list of what is wrong, not at first use.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from email.utils import parseaddr
 from typing import Any
-from urllib.parse import urlsplit
+
+from portal import setting_texts as read
 
 
 class ConfigurationError(SystemExit):
@@ -83,171 +82,6 @@ class Settings:
         return self.environment == "production"
 
 
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("it is empty")
-    return value.strip()
-
-
-LARGEST_COUNT = 100_000
-LARGEST_LIMIT = 1_000_000_000
-LARGEST_RATE = 10_000
-LARGEST_REMINDER = 365
-_HERE = ("localhost", "127.0.0.1", "::1")
-
-
-def _count(value: str) -> int:
-    if not value.isdecimal() or int(value) > LARGEST_COUNT:
-        raise ValueError(f"it is a whole number from 0 to {LARGEST_COUNT:,}")
-    return int(value)
-
-
-def _limit(value: str) -> int:
-    if not (value.isdecimal() and value.isascii()) or int(value) > LARGEST_LIMIT:
-        raise ValueError(f"it is a whole number from 0 to {LARGEST_LIMIT:,}")
-    return int(value)
-
-
-def _rate(value: str) -> int:
-    if not (value.isdecimal() and value.isascii()) or not 1 <= int(value) <= LARGEST_RATE:
-        raise ValueError(f"it is a whole number from 1 to {LARGEST_RATE:,}")
-    return int(value)
-
-
-def _log_level(value: str) -> str:
-    if value not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise ValueError("it is DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    return value
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _country(value: str) -> str:
-    if value and not re.fullmatch("[A-Z]{2}", value):
-        raise ValueError("it is the two capital letters of a country")
-    return value
-
-
-def _secrets(value: str) -> tuple[str, ...]:
-    found = _list(value)
-    if not found:
-        raise ValueError("it is empty")
-    return found
-
-
-def _environment(value: str) -> str:
-    if value not in ("development", "demo", "testing", "production"):
-        raise ValueError("it is development, demo, testing or production")
-    return value
-
-
-def _database(value: str) -> str:
-    for scheme in ("postgres://", "postgresql://"):
-        if value.startswith(scheme):
-            return "postgresql+psycopg://" + value.removeprefix(scheme)
-    if value.startswith("postgresql+psycopg://"):
-        return value
-    raise ValueError("it starts with postgresql://")
-
-
-def _redis(value: str) -> str:
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("it starts with redis://")
-    return value
-
-
-def _url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("it starts with http:// or https://")
-    return value.rstrip("/")
-
-
-def _optional_url(value: str) -> str | None:
-    return _url(value) if value else None
-
-
-def _issuer(value: str) -> str | None:
-    """Kept to the letter, a slash at its end too: tokens must name exactly this."""
-    parts = urlsplit(value)
-    is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _HERE)
-    if value and not (is_private and parts.hostname and not parts.query and not parts.fragment and "@" not in value):
-        raise ValueError("it starts with https:// and has no user, query or fragment")
-    return value or None
-
-
-def _domains(value: str) -> tuple[str, ...]:
-    found = tuple(part.lower() for part in _list(value))
-    if not all(re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", part) for part in found):
-        raise ValueError("it is a list of domains such as example.com, with commas")
-    return found
-
-
-def _optional_text(value: str) -> str | None:
-    return value.strip() or None
-
-
-def _smtp_url(value: str) -> str | None:
-    if not value:
-        return None
-    try:
-        parts = urlsplit(value)
-        known = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError("it starts with smtp:// or smtps:// and names a host, and a port if it is not the usual one")
-    is_private = parts.scheme == "smtps" or "starttls=1" in parts.query.split("&")
-    if parts.password and not (is_private or parts.hostname in _HERE):
-        raise ValueError("its password would be sent in the clear; add ?starttls=1 or use smtps://")
-    return value
-
-
-def _mail_address(value: str) -> str | None:
-    name, address = parseaddr(value)
-    local, _, domain = address.rpartition("@")
-    if value and not (local and domain and address.isascii() and value.isprintable() and " " not in address):
-        raise ValueError("it is an address, or a name with an address in <>")
-    return value.strip() or None
-
-
-def _yes_or_no(value: str) -> bool:
-    if value not in ("yes", "no"):
-        raise ValueError("it is yes or no")
-    return value == "yes"
-
-
-def _days(value: str) -> tuple[int, ...]:
-    parts = _list(value)
-    if not all(re.fullmatch(r"-?[0-9]{1,3}", part) and abs(int(part)) <= LARGEST_REMINDER for part in parts):
-        raise ValueError(f"it is a list of whole days from -{LARGEST_REMINDER} to {LARGEST_REMINDER}, with commas")
-    return tuple(sorted({int(part) for part in parts}))
-
-
-def _optional_amount(value: str) -> Decimal | None:
-    if value and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,3})?", value):
-        raise ValueError("it is an amount such as 10000 or 2500.50, without a currency")
-    return Decimal(value) if value else None
-
-
-def _amounts(value: str) -> dict[str | None, Decimal]:
-    """Amounts by currency; the one under None is of all others."""
-    found: dict[str | None, Decimal] = {}
-    for part in _list(value):
-        said = re.fullmatch(r"(?:([A-Z]{3}) )?([0-9]{1,9}(?:\.[0-9]{1,3})?)", part)
-        if said is None or said[1] in found:
-            raise ValueError("it is a list of amounts, each currency once, such as USD 25000, JPY 3000000, 20000")
-        found[said[1]] = Decimal(said[2])
-    return found
-
-
-def _stripe_key(value: str) -> str:
-    if not value.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
-        raise ValueError("it starts with sk_test_ or sk_live_")
-    return value
-
-
 @dataclass(frozen=True, slots=True)
 class Variable:
     """How one field of Settings is read: a `default` of None means that it must be set."""
@@ -259,97 +93,108 @@ class Variable:
 
 
 VARIABLES: dict[str, Variable] = {
-    "environment": Variable("PORTAL_ENV", _environment, "development", "development, demo, testing or production"),
-    "secret_key": Variable("SECRET_KEY", _text, None, "signs form tokens; at least 32 random characters"),
+    "environment": Variable("PORTAL_ENV", read.environment, "development", "development, demo, testing or production"),
+    "secret_key": Variable("SECRET_KEY", read.text, None, "signs form tokens; at least 32 random characters"),
     "secret_key_fallbacks": Variable(
-        "SECRET_KEY_FALLBACKS", _list, "", "secret keys that SECRET_KEY has replaced, with commas; empty means none"
+        "SECRET_KEY_FALLBACKS",
+        read.between_commas,
+        "",
+        "secret keys that SECRET_KEY has replaced, with commas; empty means none",
     ),
     "database_url": Variable(
-        "DATABASE_URL", _database, None, "PostgreSQL 15 or newer: postgresql://user:password@host/name"
+        "DATABASE_URL", read.database, None, "PostgreSQL 15 or newer: postgresql://user:password@host/name"
     ),
-    "redis_url": Variable("REDIS_URL", _redis, None, "Redis, for wake-ups of workers: redis://host:6379/0"),
+    "redis_url": Variable("REDIS_URL", read.redis, None, "Redis, for wake-ups of workers: redis://host:6379/0"),
     "portal_url": Variable(
-        "PORTAL_URL", _url, "http://127.0.0.1:5000", "address of the portal, for links that leave it"
+        "PORTAL_URL", read.url, "http://127.0.0.1:5000", "address of the portal, for links that leave it"
     ),
-    "stripe_secret_key": Variable("STRIPE_SECRET_KEY", _stripe_key, "sk_test_sandbox", "Stripe's secret key"),
+    "stripe_secret_key": Variable("STRIPE_SECRET_KEY", read.stripe_key, "sk_test_sandbox", "Stripe's secret key"),
     "stripe_webhook_secrets": Variable(
         "STRIPE_WEBHOOK_SECRET",
-        _secrets,
+        read.secrets,
         None,
         "the webhook's signing secret; two, with a comma, while one replaces the other",
     ),
     "stripe_api_base": Variable(
-        "STRIPE_API_BASE", _optional_url, "", "address of the sandbox server; empty means Stripe itself"
+        "STRIPE_API_BASE", read.optional_url, "", "address of the sandbox server; empty means Stripe itself"
     ),
     "stripe_calls_per_second": Variable(
-        "STRIPE_CALLS_PER_SECOND", _rate, "80", "calls a second that all processes together send to Stripe at most"
+        "STRIPE_CALLS_PER_SECOND", read.rate, "80", "calls a second that all processes together send to Stripe at most"
     ),
     "stripe_endpoint_calls_per_second": Variable(
-        "STRIPE_ENDPOINT_CALLS_PER_SECOND", _rate, "20", "the same for each of Stripe's endpoints"
+        "STRIPE_ENDPOINT_CALLS_PER_SECOND", read.rate, "20", "the same for each of Stripe's endpoints"
     ),
-    "seller_name": Variable("SELLER_NAME", _text, "Example Cloud, Inc.", "the seller on every invoice"),
+    "seller_name": Variable("SELLER_NAME", read.text, "Example Cloud, Inc.", "the seller on every invoice"),
     "seller_address": Variable(
-        "SELLER_ADDRESS", _text, "1 Example Street, Springfield", "the seller's address on every invoice"
+        "SELLER_ADDRESS", read.text, "1 Example Street, Springfield", "the seller's address on every invoice"
     ),
     "seller_tax_id": Variable("SELLER_TAX_ID", str.strip, "", "the seller's tax id on every invoice; empty means none"),
     "seller_country": Variable(
         "SELLER_COUNTRY",
-        _country,
+        read.country,
         "",
         "two letters of ISO 3166: the seller's country on every invoice, for electronic invoices; empty means none",
     ),
     "finalize_hold_seconds": Variable(
-        "FINALIZE_HOLD_SECONDS", _count, "60", "seconds in which a finalize can be taken back with Cancel"
+        "FINALIZE_HOLD_SECONDS", read.count, "60", "seconds in which a finalize can be taken back with Cancel"
     ),
     "bill_run_hold_seconds": Variable(
-        "BILL_RUN_HOLD_SECONDS", _count, "600", "the same for the invoices of a bill run"
+        "BILL_RUN_HOLD_SECONDS", read.count, "600", "the same for the invoices of a bill run"
     ),
     "bill_run_automatic": Variable(
         "BILL_RUN_AUTOMATIC",
-        _yes_or_no,
+        read.yes_or_no,
         "no",
         "whether bill runs that the clock starts finalize what is approved by themselves: yes or no",
     ),
-    "bill_run_review_hours": Variable("BILL_RUN_REVIEW_HOURS", _count, "24", "hours of review before they do so"),
-    "grace_hours": Variable("GRACE_HOURS", _count, "48", "hours after a month's end in which late usage still lands"),
-    "session_days": Variable("SESSION_DAYS", _count, "14", "days until a session ends by itself"),
+    "bill_run_review_hours": Variable("BILL_RUN_REVIEW_HOURS", read.count, "24", "hours of review before they do so"),
+    "grace_hours": Variable(
+        "GRACE_HOURS", read.count, "48", "hours after a month's end in which late usage still lands"
+    ),
+    "session_days": Variable("SESSION_DAYS", read.count, "14", "days until a session ends by itself"),
     "session_idle_hours": Variable(
         "SESSION_IDLE_HOURS",
-        _count,
+        read.count,
         "168",
         "hours without a click that end a customer's session; 0 means never",
     ),
-    "staff_session_idle_hours": Variable("STAFF_SESSION_IDLE_HOURS", _count, "12", "the same for staff"),
+    "staff_session_idle_hours": Variable("STAFF_SESSION_IDLE_HOURS", read.count, "12", "the same for staff"),
     "staff_need_two_factors": Variable(
         "STAFF_NEED_TWO_FACTORS",
-        _yes_or_no,
+        read.yes_or_no,
         "no",
         "yes or no: whether staff see nothing but their account before they have a second factor",
     ),
     "step_up_above": Variable(
         "STEP_UP_ABOVE",
-        _optional_amount,
+        read.optional_amount,
         "",
         "amount in major units above which finalizing asks for a password or a code again; empty means never",
     ),
     "second_approval_from": Variable(
         "SECOND_APPROVAL_FROM",
-        _amounts,
+        read.amounts,
         "",
         "invoice totals from which a second person approves finalizing: USD 25000, JPY 3000000, and one without a"
         " currency for all others; empty means never",
     ),
     "second_approval_hours": Variable(
-        "SECOND_APPROVAL_HOURS", _rate, "72", "hours for which a second approval can be given after it was asked for"
+        "SECOND_APPROVAL_HOURS",
+        read.rate,
+        "72",
+        "hours for which a second approval can be given after it was asked for",
     ),
     "second_person_publishes": Variable(
         "SECOND_PERSON_PUBLISHES",
-        _yes_or_no,
+        read.yes_or_no,
         "no",
         "yes or no: whether a price that one admin wants to publish waits for another one",
     ),
     "oidc_issuer": Variable(
-        "OIDC_ISSUER", _issuer, "", "the issuer of an OpenID Connect provider to sign in by; empty means passwords only"
+        "OIDC_ISSUER",
+        read.issuer,
+        "",
+        "the issuer of an OpenID Connect provider to sign in by; empty means passwords only",
     ),
     "oidc_client_id": Variable(
         "OIDC_CLIENT_ID", str.strip, "", "the portal's client id at it; required with OIDC_ISSUER"
@@ -357,88 +202,93 @@ VARIABLES: dict[str, Variable] = {
     "oidc_client_secret": Variable(
         "OIDC_CLIENT_SECRET", str.strip, "", "the portal's client secret at it; required with OIDC_ISSUER"
     ),
-    "oidc_name": Variable("OIDC_NAME", _text, "single sign-on", "what people call the provider, for the button"),
+    "oidc_name": Variable("OIDC_NAME", read.text, "single sign-on", "what people call the provider, for the button"),
     "oidc_mail_domains": Variable(
         "OIDC_MAIL_DOMAINS",
-        _domains,
+        read.domains,
         "",
         "domains, with commas, whose confirmed addresses at the provider link an account at first; empty means none",
     ),
-    "days_until_due": Variable("DAYS_UNTIL_DUE", _count, "14", "days until an invoice is due"),
+    "days_until_due": Variable("DAYS_UNTIL_DUE", read.count, "14", "days until an invoice is due"),
     "archive_after_months": Variable(
         "ARCHIVE_AFTER_MONTHS",
-        _count,
+        read.count,
         "3",
         "whole months that must have passed since a month before its usage events can be archived",
     ),
     "export_keep_days": Variable(
-        "EXPORT_KEEP_DAYS", _count, "7", "days for which the file of an export is kept after it was made"
+        "EXPORT_KEEP_DAYS", read.count, "7", "days for which the file of an export is kept after it was made"
     ),
     "webhook_private_addresses": Variable(
         "WEBHOOK_PRIVATE_ADDRESSES",
-        _yes_or_no,
+        read.yes_or_no,
         "no",
         "yes or no: whether webhooks of organizations may go to private addresses and over http; never in production",
     ),
     "api_requests_per_minute": Variable(
         "API_REQUESTS_PER_MINUTE",
-        _limit,
+        read.limit,
         "6000",
         "requests a minute that an API key may send, and all keys of an organization together; 0 means no limit",
     ),
     "api_events_per_minute": Variable(
         "API_EVENTS_PER_MINUTE",
-        _limit,
+        read.limit,
         "600000",
         "events a minute that an API key may send, and all keys of an organization together; 0 means no limit",
     ),
     "prometheus_pulls": Variable(
-        "PROMETHEUS_PULLS", _optional_text, "", "a YAML file: what to pull from Prometheus; empty means nothing"
+        "PROMETHEUS_PULLS", read.optional_text, "", "a YAML file: what to pull from Prometheus; empty means nothing"
     ),
     "htmx_url": Variable(
         "HTMX_URL",
-        _text,
+        read.text,
         "https://cdn.jsdelivr.net/npm/htmx.org@2.0.11/dist/htmx.min.js",
         "where pages load htmx from",
     ),
     "htmx_integrity": Variable(
         "HTMX_INTEGRITY",
-        _text,
+        read.text,
         "sha384-2OatzQy1H+Zd/IIrjr1TcuDGqLXeHhbooAyJY1KdQMKnr4LZ22k31GBLdYKHmVjg",
         "the hash that htmx must have",
     ),
     "trusted_hosts": Variable(
         "TRUSTED_HOSTS",
-        _list,
+        read.between_commas,
         "",
         "host names that the portal answers to; empty means all outside production",
     ),
     "proxy_hops": Variable(
-        "PROXY_HOPS", _count, "0", "number of proxies in front whose X-Forwarded headers are believed"
+        "PROXY_HOPS", read.count, "0", "number of proxies in front whose X-Forwarded headers are believed"
     ),
     "smtp_url": Variable(
         "SMTP_URL",
-        _smtp_url,
+        read.smtp_url,
         "",
         "the mail server: smtp://user:password@host:587?starttls=1, or smtps://; empty means that no mail is sent",
     ),
-    "mail_from": Variable("MAIL_FROM", _mail_address, "", "who mails are from: Example Cloud <billing@example.com>"),
-    "mail_reply_to": Variable("MAIL_REPLY_TO", _mail_address, "", "where answers go; empty means MAIL_FROM"),
+    "mail_from": Variable(
+        "MAIL_FROM", read.mail_address, "", "who mails are from: Example Cloud <billing@example.com>"
+    ),
+    "mail_reply_to": Variable("MAIL_REPLY_TO", read.mail_address, "", "where answers go; empty means MAIL_FROM"),
     "mail_attach_pdf": Variable(
         "MAIL_ATTACH_PDF",
-        _yes_or_no,
+        read.yes_or_no,
         "yes",
         "yes or no: whether the mail of a new invoice has its PDF besides the link",
     ),
     "mail_reminder_days": Variable(
         "MAIL_REMINDER_DAYS",
-        _days,
+        read.days,
         "-3,1,7,14",
         "days after the due date on which an unpaid invoice is reminded of, before it with a minus; empty means never",
     ),
-    "log_level": Variable("LOG_LEVEL", _log_level, "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    "log_level": Variable("LOG_LEVEL", read.log_level, "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
     "metrics_token": Variable(
-        "METRICS_TOKEN", _optional_text, "", "the token with which Prometheus reads /metrics; empty means no metrics"
+        "METRICS_TOKEN",
+        read.optional_text,
+        "",
+        "the token with which Prometheus reads /metrics; empty means no metrics",
     ),
 }
 assert set(VARIABLES) == {field.name for field in fields(Settings)}

@@ -10,7 +10,8 @@ import pytest
 PORTAL = Path(__file__).parents[2] / "portal"
 # From the foundation up. A room may use every floor before its own. `seed…` and `focus…` stand for all that begin so.
 FLOORS = (
-    {"core", "config"},
+    {"core", "setting_texts"},
+    {"config"},
     {"infra"},
     {"organizations"},
     {"webhooks"},
