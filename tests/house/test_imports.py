@@ -13,7 +13,7 @@ FLOORS = (
     {"core", "config"},
     {"infra"},
     {"organizations"},
-    {"webhooks"},
+    {"webhooks", "announcements"},
     {"catalog"},
     {"usage"},
     {"invoicing"},
