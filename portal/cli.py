@@ -96,10 +96,20 @@ def clock() -> None:
 @click.option("--seed", "number", default=1, show_default=True, help="The same number gives the same demo.")
 @click.option("--organizations", default=0, show_default=True, help="So many further organizations.")
 @click.option("--events", default=0, show_default=True, help="So many more usage events, spread over those.")
+@click.option("--big-month", default=0, show_default=True, help="So many further ones, with last month to review.")
+@click.option("--anomalies", default=0, show_default=True, help="So many of those have something odd about them.")
 @click.option("--credentials", type=click.Path(dir_okay=False), help="File for logins and API keys (mode 0600).")
 @click.option("--even-in-production", is_flag=True, help="Without it, seeding refuses in production.")
 @as_operator
-def seed_demo(number: int, organizations: int, events: int, credentials: str | None, even_in_production: bool) -> None:
+def seed_demo(
+    number: int,
+    organizations: int,
+    events: int,
+    big_month: int,
+    anomalies: int,
+    credentials: str | None,
+    even_in_production: bool,
+) -> None:
     """Fill the database with a believable platform. Safe to run again: it adds what is missing."""
     from portal.seeding import Wishes, seed
 
@@ -108,7 +118,10 @@ def seed_demo(number: int, organizations: int, events: int, credentials: str | N
         raise click.ClickException("This is production: demo data does not belong here (--even-in-production).")
     if organizations < 0 or events < 0 or (events and not organizations):
         raise click.UsageError("--events needs --organizations to spread them over; neither is below zero.")
-    wishes = Wishes(number, organizations, events, Path(credentials) if credentials else None)
+    if not 0 <= anomalies <= big_month:
+        raise click.UsageError("--anomalies are some of the organizations of --big-month.")
+    path = Path(credentials) if credentials else None
+    wishes = Wishes(number, organizations, events, big_month, anomalies, path)
     for sentence in seed(wishes, settings, now=datetime.now(UTC)):
         console.print(sentence)
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from flask import Response, current_app, g, redirect, request, url_for
 
+from portal.announcements.models import Announcement
+from portal.announcements.queries import put_away_by, shown_now
 from portal.core.errors import NotAllowed, NotFound
 from portal.infra import clock
 from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant, transaction
@@ -52,7 +54,20 @@ def guard_page() -> Response | None:
         act_as(STAFF)
     elif identity.seat is not None:
         act_as(tenant(identity.seat.organization_id))
+        # Only whole pages show them; their templates ask the database nothing.
+        if request.method == "GET" and not request.headers.get("HX-Request"):
+            g.announcements = _announcements(identity)
     return None
+
+
+def _announcements(identity: Identity) -> list[Announcement]:
+    """What is announced to this customer now and they have not put away."""
+    shown = shown_now(now=clock.now())
+    if not shown:
+        return shown
+    with acting_as(SYSTEM):
+        gone = put_away_by(identity.user_id, [each.id for each in shown])
+    return [each for each in shown if each.id not in gone]
 
 
 def _as_a_customer(identity: Identity) -> Identity:

@@ -9,6 +9,7 @@ from flask import Blueprint
 from portal.admin import (
     agreement,
     agreement_changes,
+    announcements,
     approving,
     approving_prices,
     audit,
@@ -56,5 +57,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
         *(totals.bp, sync.bp, waiting.bp, registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
-        *(simulations.bp, viewing.bp, reversals.bp),
+        *(simulations.bp, viewing.bp, reversals.bp, announcements.bp),
     )

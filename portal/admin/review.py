@@ -5,6 +5,7 @@ from uuid import UUID
 from flask import redirect, render_template, url_for
 from werkzeug.wrappers import Response as Answer
 
+from portal.admin.run_decisions import reviewers
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs.models import AT_WORK
 from portal.bill_runs.queries import item_of, run_in_review, run_of
@@ -36,6 +37,7 @@ def show(public_id: UUID, organization_id: UUID) -> str:
         run=run,
         item=item,
         comparison=comparison_page(item.invoice) if item.invoice else None,
+        reviewers=reviewers(),
         may_decide=run.stage in AT_WORK and not run.is_rehearsal,
         entries=entries_about("invoice", item.invoice_id) if item.invoice_id else [],
     )

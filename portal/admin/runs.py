@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as Answer
 
 from portal import stepping_up
 from portal.admin.approving import person, within
-from portal.admin.run_decisions import decide_as_asked, flash_refused
+from portal.admin.run_decisions import decide_as_asked, flash_refused, reviewers
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs import steering
 from portal.bill_runs.item_files import HEAD, file_rows
@@ -238,6 +238,7 @@ def _page(run: BillRun, *, sentence: str | None = None) -> str:
         queue=queue,
         wanted=wanted,
         reasons=REASONS,
+        reviewers=reviewers(),
         asked={name: value for name in ("reason", "mine") if (value := request.args.get(name))},
         queues=[(name, label) for name, (label, _) in QUEUES.items()],
         more=f"{shown[-1].score}|{shown[-1].organization_id}" if len(found) > PER_PAGE else None,

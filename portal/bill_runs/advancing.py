@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from portal.bill_runs.models import ENDED, BillRun, BillRunItem, ItemState, RunState
+from portal.bill_runs.models import AT_WORK, ENDED, BillRun, BillRunItem, ItemState, RunState
 from portal.bill_runs.reporting import is_on_the_way, problems_of, sent_of
+from portal.bill_runs.reviewing import release_held
 from portal.bill_runs.starting import begin, may_begin, plan_missed
 from portal.bill_runs.steering import begin_finalizing, close, count_items
 from portal.bill_runs.steps import enter, lock_run
@@ -49,6 +50,8 @@ def advance(run_id: int, *, now: datetime, settings: Settings, ring_again: bool 
     """
     with transaction():
         run = lock_run(run_id)
+        if run.state in AT_WORK:
+            release_held(run, now=now)
         before = None
         while run.state != before:
             before = run.state

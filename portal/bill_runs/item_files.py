@@ -8,7 +8,7 @@ from portal.core.money import major_text
 
 HEAD = (
     *("organization", "organization_id", "state", "reason", "flags", "currency", "last_month", "total", "amount_due"),
-    *("invoice", "number", "decided_by", "decided_at", "score", "assigned_to"),
+    *("invoice", "number", "decided_by", "decided_at", "score", "assigned_to", "held_until"),
 )
 
 
@@ -30,4 +30,5 @@ def file_rows(items: Iterable[BillRunItem]) -> Iterator[tuple[Any, ...]]:
             item.decided_at.isoformat() if item.decided_at else None,
             item.score,
             item.assigned_to,
+            item.held_until,
         )

@@ -123,7 +123,8 @@ class BillRunItem(Model):
 
     `flags` are why somebody should look: code, sentence, whether it blocks, and points, which come to the `score`.
     `fingerprint` is of the draft that the flags and the approval are about. `attempts` counts the tries in the current
-    state, before each begins. `assigned_to` is who has taken it on.
+    state, before each begins. `assigned_to` is who has taken it on. `held_until` is the day from which what is held is
+    in review again by itself; None waits for somebody.
     """
 
     __tablename__ = "bill_run_items"
@@ -155,6 +156,7 @@ class BillRunItem(Model):
     flags: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     score: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     assigned_to: Mapped[str | None]
+    held_until: Mapped[date | None] = mapped_column(Date)
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
     total_before: Mapped[int | None]
     total: Mapped[int | None]

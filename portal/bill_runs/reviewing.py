@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import select
@@ -48,9 +48,16 @@ def approve(public_id: UUID, seen: Mapping[UUID, str], *, by: str, now: datetime
     return decided
 
 
-def hold(public_id: UUID, seen: Mapping[UUID, str], *, reason: str, by: str, now: datetime) -> Decided:
-    """Keep these organizations out of what is finalized, until somebody approves them. Raises InvalidInput."""
+def hold(
+    public_id: UUID, seen: Mapping[UUID, str], *, reason: str, by: str, now: datetime, until: date | None = None
+) -> Decided:
+    """Keep these organizations out of what is finalized, until somebody approves them.
+
+    From the day `until` on, UTC, they are in review again. Raises InvalidInput, also for a day that is not to come.
+    """
     reason = reason.strip()
+    if until is not None and until <= now.date():
+        raise InvalidInput("Hold until a day to come, or leave the day empty.", field="until")
     if not 0 < len(reason) <= LONGEST_REASON:
         raise InvalidInput(f"Say in up to {LONGEST_REASON} characters why they are held.", field="reason")
     run, items = _items(public_id, seen)
@@ -61,6 +68,7 @@ def hold(public_id: UUID, seen: Mapping[UUID, str], *, reason: str, by: str, now
             continue
         item.decided_by, item.decided_at = by, now
         move(item, ItemState.HELD, reason=reason)
+        item.held_until = until
         decided.done += 1
     _write_down(run, "held drafts of bill run", items, decided, now)
     return decided
@@ -94,6 +102,25 @@ def put_back(public_id: UUID, seen: Mapping[UUID, str], *, now: datetime) -> Dec
         decided.done += 1
     _write_down(run, "put drafts back into review of bill run", items, decided, now)
     return decided
+
+
+def release_held(run: BillRun, *, now: datetime) -> None:
+    """Put what was held until today or an earlier day, UTC, back into review, in a locked run. Idempotent."""
+    items = db.session.scalars(
+        select(BillRunItem)
+        .where(
+            BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.HELD, BillRunItem.held_until <= now.date()
+        )
+        .order_by(BillRunItem.organization_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for item in items:
+        item.decided_by = item.decided_at = None
+        move(item, ItemState.GENERATED, reason=f"It was held until {item.held_until:%-d %B %Y}: {item.reason}")
+    if items:
+        among = [item.organization_id for item in items]
+        record(run, "put back what was held until today in bill run", after={"among": among})
 
 
 def assign(public_id: UUID, seen: Mapping[UUID, str], *, to: str | None, now: datetime) -> Decided:

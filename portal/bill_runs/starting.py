@@ -34,7 +34,7 @@ _COVER = text("""
                     AND i.state <> 'void')
     ON CONFLICT (bill_run_id, organization_id) DO UPDATE
     SET state = 'waiting', reason = NULL, flags = '[]', attempts = 0, decided_by = NULL, decided_at = NULL,
-        chunk = excluded.chunk, updated_at = clock_timestamp()
+        held_until = NULL, chunk = excluded.chunk, updated_at = clock_timestamp()
     WHERE :anew OR item.state NOT IN ('scheduled', 'finalized')
        OR EXISTS (SELECT FROM invoices AS i WHERE i.id = item.invoice_id AND i.state = 'void')
 """)

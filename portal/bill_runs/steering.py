@@ -107,7 +107,12 @@ def cancel_run(public_id: UUID, *, now: datetime) -> BillRun:
     db.session.execute(
         update(BillRunItem)
         .where(BillRunItem.bill_run_id == run.id, BillRunItem.state.in_(_OPEN))
-        .values(state=ItemState.SKIPPED, reason="The run was cancelled.", updated_at=func.clock_timestamp())
+        .values(
+            state=ItemState.SKIPPED,
+            reason="The run was cancelled.",
+            held_until=None,
+            updated_at=func.clock_timestamp(),
+        )
     )
     ring(run, now=now)
     return run

@@ -47,8 +47,9 @@ _AT_WORK = text("""
 """)
 _FOLLOW_FINAL = text("""
     UPDATE bill_run_items AS item
-    SET state = 'finalized', reason = NULL, attempts = 0, total = invoice.total, amount_due = invoice.amount_due,
-        fingerprint = invoice.fingerprint, updated_at = clock_timestamp()
+    SET state = 'finalized', reason = NULL, held_until = NULL, attempts = 0,
+        total = invoice.total, amount_due = invoice.amount_due, fingerprint = invoice.fingerprint,
+        updated_at = clock_timestamp()
     FROM invoices AS invoice
     WHERE item.bill_run_id = :run_id AND item.state IN ('generated', 'held', 'approved', 'scheduled', 'failed')
       AND (CAST(:organizations AS bigint[]) IS NULL OR item.organization_id = ANY(:organizations))
@@ -173,7 +174,7 @@ def move(item: BillRunItem, state: ItemState, *, reason: str | None = None) -> N
 
 def settle(item: BillRunItem, state: ItemState, *, reason: str | None = None) -> None:
     """The same for one that was claimed a moment ago, which has set its time: many such changes are sent together."""
-    item.state, item.reason, item.attempts = state, reason, 0
+    item.state, item.reason, item.attempts, item.held_until = state, reason, 0, None
 
 
 def move_many(run_id: int, organization_ids: Sequence[int], state: ItemState) -> None:

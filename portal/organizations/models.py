@@ -65,6 +65,8 @@ class User(Public, Model):
     password_hash: Mapped[str]
     staff_role: Mapped[str | None]
     theme: Mapped[str] = mapped_column(server_default="system")
+    # Keys of one letter can be in the way of speech input and other aids.
+    shortcuts: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
 

@@ -63,6 +63,7 @@ class Identity:
     confirmed_at: datetime | None = None
     viewing: Seat | None = None
     viewing_until: datetime | None = None
+    shortcuts: bool = True
 
     @property
     def actor(self) -> Actor:
@@ -166,6 +167,7 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
         was_seen_long_ago=session.last_seen_at < now - SEEN_IS_NOTED_EVERY,
         has_two_factors=with_code,
         confirmed_at=session.confirmed_at,
+        shortcuts=user.shortcuts,
         **_viewing(session, user, now=now),
     )
 
@@ -197,6 +199,11 @@ def choose_organization(token: str, slug: str, identity: Identity) -> None:
 def choose_theme(user_id: int, theme: str) -> None:
     """Remember whether a person wants light or dark pages, or as the system says."""
     db.session.execute(update(User).where(User.id == user_id).values(theme=theme))
+
+
+def choose_shortcuts(user_id: int, *, wanted: bool) -> None:
+    """Remember whether a person wants keyboard shortcuts."""
+    db.session.execute(update(User).where(User.id == user_id).values(shortcuts=wanted))
 
 
 def sign_out(token: str) -> None:

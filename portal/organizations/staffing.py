@@ -14,7 +14,7 @@ from portal.infra.mail import is_address
 from portal.organizations.letters import LetterKind, ask_for_letter, end_links
 from portal.organizations.models import User, UserSession
 from portal.organizations.people import create_user
-from portal.organizations.roles import STAFF_ROLES
+from portal.organizations.roles import STAFF_ROLES, Permission
 from portal.organizations.two_factors import has_two_factors
 
 ADMIN_ROLE = "admin"
@@ -47,6 +47,13 @@ def staff() -> list[StaffMember]:
     )
     # The condition leaves none without a role.
     return [StaffMember(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def names_of_staff_who_may(permission: Permission) -> list[str]:
+    """The names of everybody of the staff who can sign in and whose role includes this, in their order."""
+    roles = [role for role, held in STAFF_ROLES.items() if permission in held]
+    query = select(User.name).where(User.staff_role.in_(roles), User.disabled_at.is_(None))
+    return list(db.session.scalars(query.order_by(func.lower(User.name), User.id)))
 
 
 def add_staff(email: str, name: str, role: str, *, now: datetime) -> User:

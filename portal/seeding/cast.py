@@ -1,5 +1,6 @@
 """The demo's customers and staff: fictional, each with a shape worth looking at."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -47,9 +48,32 @@ class Agreement(StrEnum):
     REVERSE_CHARGE = "reverse charge"
 
 
+class Oddity(StrEnum):
+    """What is odd about an organization's last month; the value is the reason that a review gives for it."""
+
+    JUMP = "above"
+    DROP = "below"
+    SILENT = "no_usage"
+    GAP = "usage_gap"
+    NEW_METER = "new_meter"
+    UNPRICED = "blocked"
+    LATE_SHARE = "late_share"
+    LATE_USAGE = "late_usage"
+    PRICE_CHANGE = "price_changed"
+    NEGATIVE = "negative"
+    ZERO = "zero"
+    NO_TAX_ID = "tax_id"
+    NO_PAYMENT_METHOD = "payment_method"
+    LARGE_ITEM = "one_off"
+    FIRST = "first"
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One organization of the demo; `scale` is roughly its monthly bill in dollars."""
+    """One organization of the demo; `scale` is roughly its monthly bill in dollars.
+
+    `months` is how many months before this one its usage begins; None is as long ago as the portal's.
+    """
 
     slug: str
     name: str
@@ -65,6 +89,13 @@ class Customer:
     tax_id: str | None = None
     in_review: bool = False
     agreement: Agreement = Agreement.PLAIN
+    oddity: Oddity | None = None
+    months: int | None = None
+
+    @property
+    def id_at_stripe(self) -> str:
+        """The customer's id at Stripe; the same in every demo."""
+        return self.stripe_customer_id or "cus_seed" + hashlib.sha256(self.slug.encode()).hexdigest()[:14]
 
 
 CUSTOMERS = (
@@ -168,6 +199,30 @@ CUSTOMERS = (
         agreement=Agreement.PROMOTIONAL_CREDIT,
     ),
 )
+
+
+def _odd(slug: str, name: str, scale: int, oddity: Oddity, *, months: int = 4) -> Customer:
+    return Customer(slug, name, Shape.STEADY, scale, ("app",), in_review=True, oddity=oddity, months=months)
+
+
+# A few months old, and one thing about each one's last month is for a review to find: Oddity says what, and why.
+ODD_CUSTOMERS = (
+    _odd("nimbus-news", "Nimbus News", 140, Oddity.JUMP),
+    _odd("orchid-optics", "Orchid Optics", 240, Oddity.DROP),
+    _odd("pebble-post", "Pebble Post", 110, Oddity.SILENT),
+    _odd("quartz-quilts", "Quartz Quilts", 160, Oddity.GAP),
+    _odd("rowan-robotics", "Rowan Robotics", 210, Oddity.NEW_METER),
+    _odd("saffron-soups", "Saffron Soups", 95, Oddity.UNPRICED),
+    _odd("thistle-tea", "Thistle Tea", 125, Oddity.LATE_SHARE),
+    _odd("umber-umbrellas", "Umber Umbrellas", 150, Oddity.LATE_USAGE),
+    _odd("velvet-video", "Velvet Video", 330, Oddity.PRICE_CHANGE),
+    _odd("willow-wagons", "Willow Wagons", 85, Oddity.NEGATIVE),
+    _odd("xylem-xeriscapes", "Xylem Xeriscapes", 175, Oddity.ZERO),
+    _odd("yarrow-yachts", "Yarrow Yachts", 260, Oddity.NO_TAX_ID),
+    _odd("zephyr-zines", "Zephyr Zines", 70, Oddity.NO_PAYMENT_METHOD),
+    _odd("amber-archives", "Amber Archives", 120, Oddity.LARGE_ITEM),
+    _odd("birch-bikes", "Birch Bikes", 100, Oddity.FIRST, months=1),
+)
 # Roles of the first customer's people, so that every role can be tried.
 ROLES = ("owner", "billing", "developer", "viewer")
 SMOKE_CUSTOMER = "acme-rockets"
@@ -180,3 +235,25 @@ def more_customers(count: int) -> list[Customer]:
         Customer(f"org-{number:06d}", f"Organization {number:06d}", shapes[number % 3], 20 + number % 400, ("app",))
         for number in range(1, count + 1)
     ]
+
+
+def big_month_customers(count: int, anomalies: int) -> list[Customer]:
+    """As many calm customers as a big month has, but for the first ones, each odd in the next of all ways."""
+    oddities = list(Oddity)
+    customers = []
+    for number in range(1, count + 1):
+        oddity = oddities[(number - 1) % len(oddities)] if number <= anomalies else None
+        customers.append(
+            Customer(
+                f"big-{number:06d}",
+                f"Big month {number:06d}",
+                Shape.STEADY,
+                # An odd one is large enough for a change of it to be worth a look.
+                120 if oddity else 20 + number % 400,
+                ("app",),
+                in_review=True,
+                oddity=oddity,
+                months=1 if oddity is Oddity.FIRST else 2,
+            )
+        )
+    return customers

@@ -1,18 +1,16 @@
 """The demo's past: months closed, invoices paid, failed, voided and carried forward, as if the years had passed."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy import select
 
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
-from portal.core.periods import Month, midnight
+from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import db, transaction
 from portal.invoicing.announcing import ISSUED, RECEIPT
@@ -46,7 +44,10 @@ class Closing:
 
 
 def close_month(customer: Customer, organization: Organization, month: Month, closing: Closing) -> bool:
-    """Finalize a past month and settle its invoice as the customer's story goes. False if that was done before."""
+    """Finalize a past month and settle its invoice as the customer's story goes.
+
+    False if that was done before, and if something in it has no price: that waits for whoever reviews it.
+    """
     when = min(month.end + timedelta(hours=closing.settings.grace_hours + 9), closing.today)
     last = month == Month.of(closing.today).previous
     with transaction():
@@ -55,9 +56,10 @@ def close_month(customer: Customer, organization: Organization, month: Month, cl
         invoice_id = open_as_of(organization, month).id
         if customer.story is Story.HAS_CREDIT and month == Month.of(closing.today).plus(-2):
             _credit(organization, invoice_id, month)
-        _finalize(invoice_id, when, closing.terms)
+        if not _finalize(invoice_id, when, closing.terms):
+            return False
         if customer.story is Story.ONE_VOID and month == Month.of(closing.today).plus(-4):
-            _settle(invoice_id, PaymentState.OPEN, when, closing.settings)
+            settle(invoice_id, PaymentState.OPEN, when, closing.settings)
             _void(invoice_id, when + timedelta(days=1))
             invoice_id = open_as_of(organization, month).id
             _finalize(invoice_id, when + timedelta(days=1), closing.terms)
@@ -66,7 +68,7 @@ def close_month(customer: Customer, organization: Organization, month: Month, cl
             state, after = PaymentState.FAILED, timedelta(days=1)
         elif _is_still_open(customer, month, closing):
             state = PaymentState.OPEN
-        _settle(invoice_id, state, when + after, closing.settings)
+        settle(invoice_id, state, when + after, closing.settings)
     return True
 
 
@@ -118,19 +120,27 @@ def add_original_invoices(organization: Organization, closing: Closing) -> None:
                 )
             terms = Terms(closing.terms.seller, 0, 14)
             _finalize(invoice_id, due - timedelta(days=14), terms)
-            _settle(invoice_id, PaymentState.PAID, due - timedelta(days=3), closing.settings)
+            settle(invoice_id, PaymentState.PAID, due - timedelta(days=3), closing.settings)
 
 
-def _finalize(invoice_id: int, when: datetime, terms: Terms) -> None:
+def _finalize(invoice_id: int, when: datetime, terms: Terms) -> bool:
+    """Finalize a draft as it stands; False if something in it has no price."""
     invoice = lock_invoice(invoice_id)
-    fingerprint = draft_of(invoice.organization, invoice.month).fingerprint
-    finalize(invoice_id, fingerprint=fingerprint, by=BY, now=when, terms=terms)
-    # What the history says of the sync is written below; nothing of it is sent again, or mailed.
+    draft = draft_of(invoice.organization, invoice.month)
+    if draft.blockers:
+        return False
+    finalize(invoice_id, fingerprint=draft.fingerprint, by=BY, now=when, terms=terms)
+    forget_jobs(invoice_id)
+    return True
+
+
+def forget_jobs(invoice_id: int) -> None:
+    """What the history says of the sync is written by settling; nothing of it is sent again, or mailed."""
     outbox.cancel(SYNC, str(invoice_id))
     outbox.cancel(ISSUED, str(invoice_id))
 
 
-def _settle(invoice_id: int, state: PaymentState, when: datetime, settings: Settings) -> None:
+def settle(invoice_id: int, state: PaymentState, when: datetime, settings: Settings) -> None:
     """Write what syncing and paying would have left behind; an invoice of nothing was never sent."""
     invoice = lock_invoice(invoice_id)
     if not invoice.amount_due:
@@ -175,41 +185,3 @@ def _credit(organization: Organization, invoice_id: int, month: Month) -> None:
 
 def _token(organization: Organization, month: Month, what: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"seed:{organization.slug}:{month}:{what}")
-
-
-def as_sandbox_takes_it(invoices: Sequence[tuple[Invoice, tuple[dict[str, Any], ...]]]) -> dict[str, Any]:
-    """Seeded invoices with their lines, and their customers, in the sandbox's form."""
-    organizations = {each.organization_id: each.organization for each, _ in invoices}
-    return {
-        "customers": [
-            {
-                "id": each.stripe_customer_id,
-                "name": each.legal_name,
-                "email": each.billing_email,
-                "metadata": {"organization_id": str(each.public_id)},
-            }
-            for each in organizations.values()
-        ],
-        "invoices": [_as_stripe(each, lines) for each, lines in invoices],
-    }
-
-
-def _as_stripe(invoice: Invoice, lines: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    assert invoice.finalized_at is not None
-    assert invoice.due_date is not None
-    return {
-        "id": invoice.stripe_id,
-        "customer": invoice.organization.stripe_customer_id,
-        "customer_name": invoice.organization.legal_name,
-        "currency": invoice.currency.lower(),
-        "total": invoice.amount_due,
-        "status": invoice.stripe_status,
-        "amount_paid": invoice.amount_paid,
-        "attempt_count": int(invoice.payment_state == PaymentState.FAILED),
-        "created": int(invoice.finalized_at.timestamp()),
-        "due_date": int(midnight(invoice.due_date).timestamp()),
-        "collection_method": invoice.organization.collection_method,
-        "custom_fields": [{"name": "Invoice", "value": invoice.number}],
-        "metadata": {"invoice_id": str(invoice.public_id), "content_sha256": invoice.content_sha256},
-        "lines": list(lines),
-    }

@@ -23,9 +23,8 @@ class Slot(NamedTuple):
     hours: int
 
 
-def slots(month: Month, *, until: datetime, hourly: bool) -> Iterator[Slot]:
-    """The slots of a month that have ended: hours for the month that people look at, days for older ones."""
-    hours = 1 if hourly else 24
+def slots(month: Month, *, until: datetime, hours: int) -> Iterator[Slot]:
+    """The slots of a month that have ended: of one hour for what people look at, of a day or more for the rest."""
     start = month.start
     while start < month.end and start + hours * HOUR <= until:
         yield Slot(start, hours)
@@ -49,19 +48,20 @@ def events_of(customer: Customer, slot: Slot, *, month_index: int, seed: int) ->
         seconds = budget * _COMPUTE / 100 / Decimal(MACHINE_SIZES[size][1])
         gb_hours = budget * _STORAGE / 100 / Decimal("0.0002083333")
         gigabytes = budget * _EGRESS / 100 / Decimal(EGRESS[group][1])
-        yield _event("machine_seconds", seconds, 0, slot, seed, {"size": size, "app": app, "region": region})
-        yield _event("volume_gb_hours", gb_hours, 3, slot, seed, {"app": app, "region": region})
-        yield _event("egress_gb", gigabytes, 6, slot, seed, {"region_group": group, "app": app})
+        yield event_of("machine_seconds", seconds, 0, slot, seed, {"size": size, "app": app, "region": region})
+        yield event_of("volume_gb_hours", gb_hours, 3, slot, seed, {"app": app, "region": region})
+        yield event_of("egress_gb", gigabytes, 6, slot, seed, {"region_group": group, "app": app})
     if slot.start.hour == 0:
         gb_hours = Decimal(24 * (4 + customer.scale // 25))
-        yield _event("snapshot_gb_hours", gb_hours, 3, slot, seed, {"app": customer.apps[0]})
+        yield event_of("snapshot_gb_hours", gb_hours, 3, slot, seed, {"app": customer.apps[0]})
         if slot.start.day == 1:
-            yield _event("certificates", Decimal(1 + customer.scale // 40), 0, slot, seed, {})
+            yield event_of("certificates", Decimal(1 + customer.scale // 40), 0, slot, seed, {})
 
 
-def _event(
+def event_of(
     meter: str, quantity: Decimal, decimals: int, slot: Slot, seed: int, properties: dict[str, str]
 ) -> dict[str, Any]:
+    """One event of a slot; the same slot, meter and properties always give the same id."""
     where = "-".join(properties.values())
     return {
         "id": f"seed{seed}-{meter}-{where}-{slot.start:%Y%m%dT%H}-{slot.hours}h",

@@ -14,7 +14,7 @@ from portal.core.errors import InvalidInput
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csv_response, policy
-from portal.organizations import account
+from portal.organizations import account, sessions
 from portal.organizations.passwords import SHORTEST_PASSWORD
 from portal.organizations.session_list import SignedIn, end_other_sessions, end_session, sessions_of
 from portal.signed_in import cookie_name, guard_page, me
@@ -147,6 +147,17 @@ def end_others() -> ResponseReturnValue:
     with acting_as(SYSTEM), transaction():
         ended = end_other_sessions(me().user_id, request.cookies[cookie_name()])
     flash(f"Ended {ended} other {'session' if ended == 1 else 'sessions'}.", "success")
+    return redirect(url_for(".show"), 303)
+
+
+@bp.post("/settings/account/shortcuts")
+@policy("signed in")
+def choose_shortcuts() -> ResponseReturnValue:
+    """Switch keyboard shortcuts on or off."""
+    wanted = request.form.get("shortcuts") == "on"
+    with acting_as(SYSTEM), transaction():
+        sessions.choose_shortcuts(me().user_id, wanted=wanted)
+    flash(f"Keyboard shortcuts are {'on' if wanted else 'off'}.", "success")
     return redirect(url_for(".show"), 303)
 
 

@@ -53,7 +53,7 @@ def seen(run, *organizations) -> dict:
 
 def item(run, organization):
     [row] = sql(
-        "SELECT state, reason, flags, total_before, total, decided_by, invoice_id FROM bill_run_items"
+        "SELECT state, reason, flags, total_before, total, decided_by, invoice_id, held_until FROM bill_run_items"
         " WHERE bill_run_id = :run AND organization_id = :organization",
         run=run.id,
         organization=organization.id,

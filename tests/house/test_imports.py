@@ -14,7 +14,7 @@ FLOORS = (
     {"config"},
     {"infra"},
     {"organizations"},
-    {"webhooks"},
+    {"webhooks", "announcements"},
     {"catalog"},
     {"usage"},
     {"invoicing"},

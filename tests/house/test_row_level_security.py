@@ -104,7 +104,7 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
-        *("draft_totals", "item_templates", "drafts_as_of"),
+        *("draft_totals", "item_templates", "drafts_as_of", "announcements"),
         *("payment_methods", "refunds", "disputes"),
         *("exports", "export_parts", "webhook_endpoints", "webhook_deliveries"),
     ],
@@ -292,6 +292,11 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 organization=organization.id,
                 user=person.id,
             )
+            sql(
+                "INSERT INTO announcements (public_id, organization_id, text, severity, starts_at, ends_at, created_by)"
+                " VALUES (gen_random_uuid(), :organization, '', 'warning', now(), now(), 'Ada')",
+                organization=organization.id,
+            )
             _warn(organization)
             _export_and_listen(organization)
             sql(
@@ -431,7 +436,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 44
+    assert seen == 2 * 45
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

@@ -27,6 +27,7 @@ TRACES = {"sessions", "api_keys", "ingest_requests"}
 NOT_CRAWLED = {"session.sign_out"}
 TABLE_OF = (
     ("approvals", "approval_requests"),
+    ("announcements", "announcements"),
     ("credit-notes/new", "invoices"),
     ("simulations", "price_simulations"),
     ("api-keys", "api_keys"),
@@ -108,8 +109,9 @@ class Attempt:
 
     @property
     def mixed(self) -> bool:
-        """Whether things of both organizations stand in one address, which is nobody's."""
-        return self.foreign and len(UUIDS.findall(self.path)) > 1
+        """Whether things of both organizations stand in one address, which is nobody's; a bill run is everybody's."""
+        own = [each for each in UUIDS.findall(self.path) if f"/runs/{each}" not in self.path]
+        return self.foreign and len(own) > 1
 
     @property
     def allowed(self) -> bool:

@@ -26,12 +26,14 @@ _OF_THE_ORGANIZATION = (
     " SELECT gen_random_uuid(), p.id, v.terms, :month, ARRAY[CAST(:month AS date)], 'Ada', now() FROM prices p"
     " JOIN price_versions v ON v.price_id = p.id WHERE p.organization_id IS NULL AND p.meter_id IS NOT NULL"
     " AND NOT EXISTS (SELECT FROM price_simulations) LIMIT 1",
+    "INSERT INTO announcements (public_id, organization_id, text, severity, starts_at, ends_at, created_by)"
+    " VALUES (gen_random_uuid(), :organization, :mark, 'warning', :month, '2999-01-01', 'Ada')",
     "INSERT INTO price_simulation_results SELECT id, :organization, :month, 1, 2, 1 FROM price_simulations",
 )
 
 
 def insert_what_money_leaves(organization_id: int, mark: str) -> None:
-    """A refund, a dispute, a card, a warning, a simulation's result and whatever else no page makes at once."""
+    """A refund, a dispute, a card, a warning, a simulated invoice, an announcement: what no page makes at once."""
     values = {"organization": organization_id, "mark": mark, "month": MONTH.first_day}
     paid = "WITH paid AS (SELECT id, organization_id FROM invoices WHERE organization_id = :organization ORDER BY id"
     for statement in _OF_AN_INVOICE:

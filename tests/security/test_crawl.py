@@ -3,6 +3,7 @@
 A part is tried each time, always the same one; all of it with --full.
 """
 
+import gzip
 import io
 import re
 import sys
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+import html5lib
 import pypdf
 import pytest
 from flask import Flask
@@ -96,6 +98,17 @@ def assert_refused(attempt: Attempt, response: TestResponse) -> None:
         assert status in REFUSED, f"{attempt}: {status}"
 
 
+def assert_valid_and_light(attempt: Attempt, response: TestResponse) -> None:
+    """HTML without one fault, of which a slow line has no more to carry than it must (100 KB, 20 KB packed)."""
+    parser = html5lib.HTMLParser(strict=True)
+    try:
+        parser.parse(response.text) if response.text.lstrip().startswith("<!") else parser.parseFragment(response.text)
+    except html5lib.html5parser.ParseError as fault:
+        pytest.fail(f"{attempt}: {fault}")
+    assert len(response.data) <= 100_000, str(attempt)
+    assert len(gzip.compress(response.data)) <= 20_000, str(attempt)
+
+
 def sampled(every: Iterable[Attempt]) -> list[Attempt]:
     return list(every)[::EVERY]
 
@@ -143,6 +156,8 @@ def test_reading_shows_nothing_of_others_and_changes_nothing(world: World, capsy
         assert_harmless(world, attempt, response)
         if not attempt.caller.sees_all:
             assert_nothing_of(world.theirs, attempt, response)
+        if response.mimetype == "text/html":
+            assert_valid_and_light(attempt, response)
         if attempt.mixed or (attempt.foreign and not attempt.caller.sees_all):
             assert attempt.method == "OPTIONS" or response.status_code in {303, *REFUSED}, f"{attempt}: {response}"
         if world.written() != written:

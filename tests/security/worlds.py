@@ -272,7 +272,9 @@ def _ids(app: Flask, organization_id: int) -> dict[str, list[str]]:
             " AND o.column_name = 'organization_id'"
         )
         found = {
-            name: _texts(sql(f"SELECT public_id FROM {name} WHERE organization_id = :id", id=organization_id))
+            name: _texts(
+                sql(f"SELECT public_id FROM {name} WHERE organization_id = :id ORDER BY id", id=organization_id)
+            )
             for (name,) in tables
         }
         of_lines = "SELECT public_id FROM one_off_items WHERE invoice_id IN (SELECT id FROM invoices WHERE {} = :id)"
