@@ -77,6 +77,7 @@ def sync_credit_note(lease: Lease, *, credit_note_id: int) -> None:
         return
     try:
         theirs = _bring_to_stripe(lease, plan)
+        invoice_now = journal.read_now(lambda: gateway.read_invoice(plan.stripe_invoice))
     except Parked:
         # Nothing was sent just now, so what is known of the credit note has not changed.
         raise
@@ -89,7 +90,6 @@ def sync_credit_note(lease: Lease, *, credit_note_id: int) -> None:
     except Mismatch as difference:
         _mark(lease, plan, SyncState.MISMATCH, str(difference))
         raise GiveUp(str(difference)) from difference
-    invoice_now = journal.read_now(lambda: gateway.read_invoice(plan.stripe_invoice))
     _mark_synced(lease, plan, theirs, invoice_now)
 
 
@@ -163,10 +163,10 @@ def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
     theirs = _at_stripe(plan)
     if theirs is None or theirs["status"] == "void":
         raise Mismatch(f"Stripe does not show {answer['id']} any more, or it was voided there.")
-    for shown in (answer, theirs):
-        if not is_same(plan.amount, shown.get("total"), plan.currency) or shown["currency"].upper() != plan.currency:
-            total = stripe_text(shown.get("total"), shown["currency"].upper())
-            raise Mismatch(f"Stripe's credit note is of {total}, and ours is of another amount.")
+    # What Stripe shows now counts, not what it answered once: a wrong answer would stand in the journal for ever.
+    if not is_same(plan.amount, theirs.get("total"), plan.currency) or theirs["currency"].upper() != plan.currency:
+        total = stripe_text(theirs.get("total"), theirs["currency"].upper())
+        raise Mismatch(f"Stripe's credit note is of {total}, and ours is of another amount.")
     return theirs
 
 

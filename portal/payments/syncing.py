@@ -95,8 +95,12 @@ def _bring_to_stripe(lease: Lease, plan: Plan) -> dict[str, Any]:
 def _finalize(lease: Lease, plan: Plan, stripe_id: str, shown: dict[str, Any]) -> dict[str, Any]:
     look_up = finding.finalized(stripe_id)
     if shown.get("status") not in (None, "draft"):
-        # Done already: by an earlier call of ours, or by somebody at Stripe; what stands there has been compared.
-        return journal.outcome_of(lease, "finalize", subject=plan.wanted.public_id, look_up=look_up) or shown
+        # Done already: by an earlier call of ours, or by somebody at Stripe. What stands there has been compared; it
+        # counts, and not what Stripe answered once.
+        told = journal.outcome_of(lease, "finalize", subject=plan.wanted.public_id, look_up=look_up)
+        if told is not None and told.get("total") != shown.get("total"):
+            journal.correct_answer(lease, "finalize", subject=plan.wanted.public_id, shown=shown)
+        return shown
     return journal.perform(
         lease,
         "finalize",
