@@ -34,6 +34,7 @@ FLOORS = (
         "searching",
         "focus",
         "operator",
+        "personal_export",
     },
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {
