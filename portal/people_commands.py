@@ -84,6 +84,24 @@ def unlink_from_provider(email: str, reason: str) -> None:
     console.print(f"{email} is linked anew at the next sign-in by the provider.")
 
 
+@users_group.command("export")
+@click.argument("email")
+@as_operator
+def export_person(email: str) -> None:
+    """Write what the portal holds about a person as JSON, without secrets; the audit log keeps that it was done."""
+    from portal.infra import audit
+    from portal.organizations.people import user_by_email
+    from portal.personal_export import personal_json
+
+    with transaction():
+        user = user_by_email(email)
+        if user is None:
+            raise click.ClickException(f"There is no user {email}.")
+        audit.record("exported personal data", subject="user", subject_id=user.id, organization_id=None)
+        for piece in personal_json(user):
+            click.echo(piece, nl=False)
+
+
 keys_group = AppGroup("keys", help="API keys.")
 
 

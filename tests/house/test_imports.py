@@ -35,6 +35,7 @@ FLOORS = (
         "searching",
         "focus",
         "operator",
+        "personal_export",
     },
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {
