@@ -42,7 +42,7 @@ PAPER = Paper(SELLER, "https://portal.example")
 # With these the forms of an invoice are compared, in blocks that can fail each by itself; more of them with --full.
 COMPARED, BLOCK = (500, 50) if FULL else (60, 30)
 # Computing again needs no paper, and so takes more of them at all times.
-VERIFIED = 300
+VERIFIED = 600 if FULL else 150
 NUMBER = re.compile(r"[0-9](?=[^0-9]*$)")
 
 

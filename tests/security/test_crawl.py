@@ -26,7 +26,7 @@ from tests.security.crawling import NOT_CRAWLED, UUIDS, Attempt, World, attempts
 from tests.security.worlds import Side
 
 # Primes, so that what is skipped differs from route to route and from role to role.
-EVERY = every(37)
+EVERY = every(61)
 REFUSED = {401, 403, 404}
 # Figures alone, without a text or an id that a page could show; tests/house/test_row_level_security.py has their rows.
 ONLY_FIGURES = {
@@ -169,7 +169,7 @@ def test_reading_shows_nothing_of_others_and_changes_nothing(world: World, capsy
 
 def test_nobody_writes_without_the_permission_or_into_the_other_organization(world: World, capsys) -> None:
     tried = [each for each in attempts(world, ("POST", "PUT", "PATCH", "DELETE"))
-             if not (each.allowed and each.caller.sees_all)][:: min(EVERY, 23)]  # fmt: skip
+             if not (each.allowed and each.caller.sees_all)][:: min(EVERY, 41)]  # fmt: skip
     seen = Counter()
     for attempt in tried:
         before = world.state(of=world.theirs if attempt.allowed and not attempt.foreign else None)
