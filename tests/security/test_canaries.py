@@ -12,6 +12,7 @@ from werkzeug.serving import make_server
 
 from portal.core.visible import hides_something, visible
 from portal.infra.pages import csv_response, policy_of
+from tests.browser.serving import closed
 from tests.full import every
 from tests.security.crawling import Attempt, Caller, World, make_world, paths_of
 
@@ -31,7 +32,7 @@ def world(app, clean_database, clean_redis, owner_connection) -> World:
 @pytest.fixture
 def address(app) -> Iterator[str]:
     """The portal behind a port of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, closed(app), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
