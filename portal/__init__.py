@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.infra import metrics as counting
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
-    from portal.mailing import account_letters, reminding, sending, webhook_letters
+    from portal.mailing import account_letters, approval_letters, reminding, sending, webhook_letters
     from portal.mailing import jobs as mailing_jobs
     from portal.payments import crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding
     from portal.simulating import jobs as simulating_jobs
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> Flask:
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
     assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, making))
-    assert all((webhook_sending, webhook_letters, simulating_jobs))
+    assert all((webhook_sending, webhook_letters, approval_letters, simulating_jobs))
     api = (organizations.bp, events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp)
     for blueprint in (*api, webhooks.bp, health.bp, metrics.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)

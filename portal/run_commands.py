@@ -18,7 +18,7 @@ from portal.bill_runs.advancing import advance
 from portal.bill_runs.item_files import HEAD, file_rows
 from portal.bill_runs.models import NEEDS_SOMEBODY, BillRun, ItemState, RunKind, RunState
 from portal.bill_runs.queries import Wanted, items_of, list_runs, run_of_month
-from portal.bill_runs.reporting import counts_of, problems_of, progress_of, sums_of
+from portal.bill_runs.reporting import figures_of, problems_of, progress_of
 from portal.bill_runs.starting import start_run
 from portal.core.money import major_text
 from portal.core.periods import Month
@@ -88,7 +88,7 @@ def _left_for_workers(run_id: int, where: RunState) -> bool:
         RunState.FINALIZING: (ItemState.WAITING, ItemState.APPROVED),
     }.get(where, ())
     with transaction():
-        counts = counts_of(db.session.get_one(BillRun, run_id))
+        counts = figures_of(db.session.get_one(BillRun, run_id)).counts
     return any(counts[state] for state in working_on)
 
 
@@ -119,7 +119,7 @@ def _say_progress(run_id: int, said: str) -> str:
 
 def _progress(run_id: int) -> str:
     run = db.session.get_one(BillRun, run_id, populate_existing=True)
-    progress = progress_of(run, counts_of(run), now=clock.now())
+    progress = progress_of(run, figures_of(run), now=clock.now())
     left = f", about {progress.seconds_left} s left" if progress.seconds_left else ""
     return f"{run.state}: {progress.done:,} of {progress.whole:,}, {progress.a_minute:,} a minute{left}."
 
@@ -130,11 +130,12 @@ def _state(run_id: int) -> RunState:
 
 
 def _print(run: BillRun) -> None:
-    counts = counts_of(run)
+    figures = figures_of(run)
+    counts = figures.counts
     console.print(f"The {'dry run' if run.is_rehearsal else 'run'} of {run.period} is {run.state}.")
     print_table(_table("Organizations", [(state.value, f"{count:,}") for state, count in counts.items() if count]))
     sums = Table("Currency", *(Column(name, justify="right") for name in ("Organizations", "Total", "Due", "Before")))
-    for each in sums_of(run):
+    for each in figures.sums:
         amounts = (major_text(amount, each.currency) for amount in (each.total, each.amount_due, each.before))
         sums.add_row(each.currency, f"{each.organizations:,}", *amounts)
     print_table(sums)

@@ -104,7 +104,7 @@ def _people(wanted: _Wanted) -> list[Found]:
         .outerjoin(Membership, Membership.user_id == User.id)
         .outerjoin(Organization, Organization.id == Membership.organization_id)
         .where(or_(User.email.icontains(part, autoescape=True), User.name.icontains(part, autoescape=True)))
-        .order_by(User.email, Organization.name)
+        .order_by(func.lower(User.email), Organization.name)
         .limit(MOST_OF_A_KIND)
     )
     return [

@@ -48,12 +48,8 @@ class DecisionForm(FlaskForm):
 def index() -> str:
     """The drafts and prices that wait for a second person; whoever waits longest first."""
     now = clock.now()
-    return render_template(
-        "admin/approvals/index.html",
-        waiting=seconding.drafts_waiting(now=now, limit=MOST_SHOWN),
-        count=seconding.count_drafts_waiting(now=now),
-        prices=prices_waiting(now=now),
-    )
+    waiting, count = seconding.drafts_waiting(now=now, limit=MOST_SHOWN)
+    return render_template("admin/approvals/index.html", waiting=waiting, count=count, prices=prices_waiting(now=now))
 
 
 @bp.get("/approvals.csv")
@@ -63,7 +59,7 @@ def as_csv() -> Response:
     now = clock.now()
     drafts = [
         ("invoice", draft.organization.name, draft.month, draft.currency, asked.facts["total"], asked)
-        for asked, draft in seconding.drafts_waiting(now=now, limit=None)
+        for asked, draft in seconding.drafts_waiting(now=now, limit=None)[0]
     ]
     prices = [
         ("price", asked.facts["name"], valid_from, asked.facts["currency"], None, asked)

@@ -18,13 +18,12 @@ from portal.bill_runs.item_files import HEAD, file_rows
 from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, ItemState, RunKind, RunState
 from portal.bill_runs.queries import Wanted, items_of, largest_of, list_runs, run_of
 from portal.bill_runs.reporting import (
-    approved_sums,
+    Figures,
     compared_with_stripe,
-    counts_of,
+    count_problems,
+    figures_of,
     problems_of,
     progress_of,
-    sent_of,
-    sums_of,
     wrong_at_stripe,
 )
 from portal.bill_runs.scoring import REASONS
@@ -150,7 +149,8 @@ def confirm(public_id: UUID) -> str | Answer:
     run = run_of(public_id)
     if not may_enter(run, RunState.FINALIZING):
         return _to(run)
-    return _last_look(run, stepping_up.question() if _is_large(run) else None)
+    figures = figures_of(run)
+    return _last_look(run, figures, stepping_up.question() if _is_large(figures) else None)
 
 
 @bp.post("/runs/<uuid:public_id>/finalize")
@@ -158,11 +158,12 @@ def confirm(public_id: UUID) -> str | Answer:
 def finalize(public_id: UUID) -> Answer | tuple[str, int]:
     """Let what is approved become final, if it is still as many as were seen."""
     run = run_of(public_id)
-    if _is_bulk(run) and request.form.get("typed", "").replace(",", "").strip() != request.form.get("approved"):
-        return _last_look(run, stepping_up.question() if _is_large(run) else None, wrong=True), 422
-    question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(run) else None
+    figures = figures_of(run)
+    if _is_bulk(figures) and request.form.get("typed", "").replace(",", "").strip() != request.form.get("approved"):
+        return _last_look(run, figures, stepping_up.question() if _is_large(figures) else None, wrong=True), 422
+    question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(figures) else None
     if question is not None:
-        return _last_look(run, question), 422
+        return _last_look(run, figures, question), 422
     try:
         with transaction():
             aside = _set_large_aside(public_id)
@@ -201,29 +202,28 @@ def step(public_id: UUID) -> Answer | tuple[str, int]:
     return _to(run)
 
 
-def _is_large(run: BillRun) -> bool:
+def _is_large(figures: Figures) -> bool:
     """Whether what is approved comes to a large amount in some currency."""
-    return any(stepping_up.is_large(total, currency) for currency, _, total in approved_sums(run))
+    return any(stepping_up.is_large(total, currency) for currency, _, total in figures.approved)
 
 
-def _is_bulk(run: BillRun) -> bool:
+def _is_bulk(figures: Figures) -> bool:
     """Whether so many are approved that one click is too little."""
-    return counts_of(run)[ItemState.APPROVED] >= BULK_FROM
+    return figures.counts[ItemState.APPROVED] >= BULK_FROM
 
 
-def _last_look(run: BillRun, question: stepping_up.Question | None, *, wrong: bool = False) -> str:
-    counts = counts_of(run)
+def _last_look(run: BillRun, figures: Figures, question: stepping_up.Question | None, *, wrong: bool = False) -> str:
     return render_template(
         "admin/runs/finalize.html",
         run=run,
-        approved=counts[ItemState.APPROVED],
-        left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
-        sums=approved_sums(run),
+        approved=figures.counts[ItemState.APPROVED],
+        left_out=sum(figures.counts[state] for state in NEEDS_SOMEBODY),
+        sums=figures.approved,
         largest=largest_of(run, ItemState.APPROVED),
         take_two=count_large(run, _limits()),
         question=question,
         wrong=wrong,
-        is_bulk=_is_bulk(run),
+        is_bulk=_is_bulk(figures),
     )
 
 
@@ -263,21 +263,22 @@ def _wanted(queue: str) -> Wanted:
 def _moving(run: BillRun) -> dict[str, Any]:
     """What the moving part of the cockpit shows."""
     now = clock.now()
-    counts = counts_of(run)
+    figures = figures_of(run)
+    compared = compared_with_stripe(run)
     stages = [stage for stage in STAGES if not run.is_rehearsal or stage in (STAGES[0], STAGES[1], STAGES[-1])]
     working = (RunState.GENERATING, RunState.FINALIZING, RunState.SYNCING, RunState.RECONCILING)
     return {
         "run": run,
         "now": now,
-        "counts": counts,
-        "sums": sums_of(run),
-        "sent": sent_of(run),
-        "progress": progress_of(run, counts, now=now),
+        "counts": figures.counts,
+        "sums": figures.sums,
+        "sent": figures.sent,
+        "progress": progress_of(run, figures, now=now),
         "stages": [(stage, run.entered_at(stage)) for stage in stages],
         "place": stages.index(run.stage) if run.stage in stages else -1,
-        "compared": compared_with_stripe(run),
-        "wrong": wrong_at_stripe(run),
-        "problems": problems_of(run),
+        "compared": compared,
+        "wrong": wrong_at_stripe(run) if figures.counts[ItemState.FINALIZED] else [],
+        "problems": count_problems(run, figures, compared),
         "complete_from": finalizable_from(run.period, current_app.config["SETTINGS"]),
         "may": {state.value for state in RunState if may_enter(run, state)},
         "poll_seconds": SECONDS_BETWEEN_LOOKS if run.state in working else None,

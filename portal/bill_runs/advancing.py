@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from portal.bill_runs.models import AT_WORK, ENDED, BillRun, BillRunItem, ItemState, RunState
-from portal.bill_runs.reporting import is_on_the_way, problems_of, sent_of
+from portal.bill_runs.reporting import figures_of, is_on_the_way, problems_of
 from portal.bill_runs.reviewing import release_held
 from portal.bill_runs.starting import begin, may_begin, plan_missed
 from portal.bill_runs.steering import begin_finalizing, close, count_items
@@ -106,7 +106,7 @@ def _review(run: BillRun, now: datetime) -> None:
 
 def _reconcile(run: BillRun, now: datetime) -> None:
     """Everything has arrived or is settled: compare it with Stripe, invoice by invoice."""
-    sent = any(each.synced for each in sent_of(run))
+    sent = any(each.synced for each in figures_of(run).sent)
     run.reconciliation_id = begin_reconciling(Window.of_month(run.period, now=now), now=now) if sent else None
     enter(run, RunState.RECONCILING, now=now)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, select
 
 from portal.bill_runs.models import NEEDS_SOMEBODY, BillRun, BillRunItem, ItemState, RunState
 from portal.core.lifecycle import InvoiceState, SyncState
@@ -18,7 +18,6 @@ from portal.payments.drift_queries import report_of as report_of_reconciliation
 RATE_OVER = timedelta(seconds=60)
 _ON_THE_WAY = (SyncState.PENDING, SyncState.UNKNOWN)
 _AT_STRIPE_WRONG = (SyncState.UNKNOWN, SyncState.MISMATCH, SyncState.DEAD)
-_SUMMED = (BillRunItem.total, BillRunItem.amount_due, BillRunItem.total_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,82 +59,116 @@ class Progress:
     seconds_left: int | None
 
 
-def counts_of(run: BillRun) -> dict[ItemState, int]:
-    """How many organizations are in each state."""
-    rows = db.session.execute(
-        select(BillRunItem.state, func.count()).where(BillRunItem.bill_run_id == run.id).group_by(BillRunItem.state)
-    )
-    found = {row[0]: row[1] for row in rows}
-    return {state: found.get(state, 0) for state in ItemState}
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A run in numbers. `approved`: currency, how many are approved, and the sum of their totals in minor units."""
+
+    counts: dict[ItemState, int]
+    sums: list[CurrencySums]
+    approved: list[tuple[str, int, int]]
+    sent: list[Sent]
 
 
-def sums_of(run: BillRun) -> list[CurrencySums]:
-    """What the drafts and invoices of a run come to, those that are left out (skipped) apart."""
-    total, due, before = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in _SUMMED)
-    rows = db.session.execute(
-        select(BillRunItem.currency, func.count(BillRunItem.total), total, due, before)
-        .where(BillRunItem.bill_run_id == run.id, BillRunItem.state != ItemState.SKIPPED)
-        .group_by(BillRunItem.currency)
-        .order_by(BillRunItem.currency)
-    )
-    return [CurrencySums(*row) for row in rows]
+def figures_of(run: BillRun) -> Figures:
+    """All of a run's counts and sums, in one pass over its items and its month's final invoices.
 
-
-def approved_sums(run: BillRun) -> list[tuple[str, int, int]]:
-    """Of what is approved: currency, how many, and the sum of their totals."""
-    rows = db.session.execute(
-        select(BillRunItem.currency, func.count(), cast(func.sum(BillRunItem.total), BigInteger))
-        .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.APPROVED)
-        .group_by(BillRunItem.currency)
-        .order_by(BillRunItem.currency)
-    )
-    return [(row[0], row[1], row[2]) for row in rows]
-
-
-def sent_of(run: BillRun) -> list[Sent]:
-    """How the final invoices of a run stand at Stripe."""
-    is_void = Invoice.state == InvoiceState.VOID
-    is_owed = ~is_void & (Invoice.amount_due > 0)
-    is_synced = is_owed & (Invoice.sync_state == SyncState.SYNCED)
-
-    def amount(condition: Any) -> Any:
-        return cast(func.coalesce(func.sum(Invoice.amount_due).filter(condition), 0), BigInteger)
-
-    rows = db.session.execute(
-        select(
-            Invoice.currency,
-            func.count().filter(~is_void),
-            amount(is_owed),
-            func.count().filter(is_synced),
-            amount(is_synced),
-            func.count().filter(~is_void & (Invoice.amount_due == 0)),
-            func.count().filter(is_void),
+    What is skipped is counted and not summed.
+    """
+    rows = _grouped(run)
+    counts = dict.fromkeys(ItemState, 0)
+    for row in rows:
+        counts[row.state] += row.items
+    sums, approved, sent = [], [], []
+    for currency in sorted({row.currency for row in rows if row.state != ItemState.SKIPPED}):
+        here = [row for row in rows if row.currency == currency and row.state != ItemState.SKIPPED]
+        sums.append(
+            CurrencySums(
+                currency,
+                organizations=sum(row.computed for row in here),
+                total=sum(row.total for row in here),
+                amount_due=sum(row.due for row in here),
+                before=sum(row.before for row in here),
+            )
         )
-        .join(BillRunItem, BillRunItem.invoice_id == Invoice.id)
-        .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.FINALIZED)
-        .group_by(Invoice.currency)
-        .order_by(Invoice.currency)
+        if chosen := [row for row in here if row.state == ItemState.APPROVED]:
+            approved.append((currency, sum(row.items for row in chosen), sum(row.total for row in chosen)))
+        if final := [row for row in here if row.invoice_state is not None]:
+            sent.append(_sent(currency, final))
+    return Figures(counts, sums, approved, sent)
+
+
+def _grouped(run: BillRun) -> Sequence[Any]:
+    """How many items there are of each state, currency, and standing of their final invoice, and what they come to."""
+    total, due, before, owed = (
+        cast(func.coalesce(func.sum(column), 0), BigInteger)
+        for column in (BillRunItem.total, BillRunItem.amount_due, BillRunItem.total_before, Invoice.amount_due)
     )
-    return [Sent(*row) for row in rows]
+    groups = (
+        BillRunItem.state,
+        BillRunItem.currency,
+        Invoice.state.label("invoice_state"),
+        Invoice.sync_state,
+        (Invoice.amount_due > 0).label("is_owed"),
+    )
+    return db.session.execute(
+        select(
+            *groups,
+            func.count().label("items"),
+            func.count(BillRunItem.total).label("computed"),
+            total.label("total"),
+            due.label("due"),
+            before.label("before"),
+            owed.label("owed"),
+        )
+        .outerjoin(
+            Invoice,
+            and_(
+                Invoice.id == BillRunItem.invoice_id,
+                BillRunItem.state == ItemState.FINALIZED,
+                # It says nothing new, but finds them all side by side in the index of months.
+                Invoice.period_start == run.month,
+            ),
+        )
+        .where(BillRunItem.bill_run_id == run.id)
+        .group_by(*groups)
+    ).all()
+
+
+def _sent(currency: str, rows: Sequence[Any]) -> Sent:
+    valid = [row for row in rows if row.invoice_state != InvoiceState.VOID]
+    owed = [row for row in valid if row.is_owed]
+    synced = [row for row in owed if row.sync_state == SyncState.SYNCED]
+    return Sent(
+        currency,
+        invoices=sum(row.items for row in valid),
+        amount_due=sum(row.owed for row in owed),
+        synced=sum(row.items for row in synced),
+        synced_amount=sum(row.owed for row in synced),
+        settled=sum(row.items for row in valid if not row.is_owed),
+        void=sum(row.items for row in rows if row.invoice_state == InvoiceState.VOID),
+    )
 
 
 def is_on_the_way(run: BillRun) -> bool:
     """Whether Stripe has yet to be heard of any of the run's invoices."""
-    query = _final_invoices(run).where(Invoice.sync_state.in_(_ON_THE_WAY), Invoice.state == InvoiceState.FINALIZED)
-    return db.session.scalar(query.limit(1)) is not None
+    query = select(Invoice.id).where(*_final_of(run), Invoice.sync_state.in_(_ON_THE_WAY))
+    return db.session.scalar(query.where(Invoice.state == InvoiceState.FINALIZED).limit(1)) is not None
 
 
-def wrong_at_stripe(run: BillRun, *, limit: int | None = 50) -> Sequence[Invoice]:
-    """The run's invoices that Stripe does not have as they are here, or nobody knows."""
-    query = _final_invoices(run).where(Invoice.sync_state.in_(_AT_STRIPE_WRONG)).order_by(Invoice.id).limit(limit)
-    return db.session.scalars(query).all()
+def wrong_at_stripe(run: BillRun, *, limit: int = 50) -> Sequence[Invoice]:
+    """The first of the run's invoices that Stripe does not have as they are here, or nobody knows."""
+    return db.session.scalars(select(Invoice).where(*_is_wrong(run)).order_by(Invoice.id).limit(limit)).all()
 
 
-def _final_invoices(run: BillRun) -> Any:
+def _is_wrong(run: BillRun) -> tuple[ColumnElement[bool], ...]:
+    return (*_final_of(run), Invoice.sync_state.in_(_AT_STRIPE_WRONG))
+
+
+def _final_of(run: BillRun) -> tuple[ColumnElement[bool], ...]:
     return (
-        select(Invoice)
-        .join(BillRunItem, BillRunItem.invoice_id == Invoice.id)
-        .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.FINALIZED)
+        Invoice.id == BillRunItem.invoice_id,
+        BillRunItem.bill_run_id == run.id,
+        BillRunItem.state == ItemState.FINALIZED,
     )
 
 
@@ -149,24 +182,30 @@ def compared_with_stripe(run: BillRun) -> Report | None:
 
 def problems_of(run: BillRun) -> int:
     """How much of a run needs somebody: organizations that were left over, and invoices that Stripe has otherwise."""
-    counts = counts_of(run)
-    wrong = {invoice.id for invoice in wrong_at_stripe(run, limit=None)}
-    compared = compared_with_stripe(run)
+    return count_problems(run, figures_of(run), compared_with_stripe(run))
+
+
+def count_problems(run: BillRun, figures: Figures, compared: Report | None) -> int:
+    """The same for who has the run's figures and what comparing has found already."""
+    left_over = sum(figures.counts[state] for state in NEEDS_SOMEBODY)
+    if not figures.counts[ItemState.FINALIZED]:
+        return left_over
+    wrong = set(db.session.scalars(select(Invoice.id).where(*_is_wrong(run))))
     differing = [row for row in compared.differences if row.invoice_id not in wrong] if compared else []
-    return sum(counts[state] for state in NEEDS_SOMEBODY) + len(wrong) + len(differing)
+    return left_over + len(wrong) + len(differing)
 
 
-def progress_of(run: BillRun, counts: dict[ItemState, int], *, now: datetime) -> Progress:
+def progress_of(run: BillRun, figures: Figures, *, now: datetime) -> Progress:
     """How far the run's stage is, by the rows."""
+    counts = figures.counts
     whole = sum(counts.values()) - counts[ItemState.SKIPPED]
     left = {
         RunState.GENERATING: counts[ItemState.WAITING],
         RunState.FINALIZING: counts[ItemState.APPROVED] + counts[ItemState.SCHEDULED],
     }.get(run.stage, 0)
     if run.stage == RunState.SYNCING:
-        sent = sent_of(run)
-        whole = sum(each.invoices for each in sent)
-        left = whole - sum(each.synced + each.settled for each in sent)
+        whole = sum(each.invoices for each in figures.sent)
+        left = whole - sum(each.synced + each.settled for each in figures.sent)
     a_minute, seconds_left = 0, None
     entered = run.entered_at(RunState(run.state))
     if left and entered is not None and run.state in (RunState.GENERATING, RunState.FINALIZING):
@@ -193,11 +232,11 @@ def _moved_since(run: BillRun, moment: datetime) -> int:
 def report_of(run: BillRun) -> dict[str, Any]:
     """What a run has come to, as plain data; amounts in minor units."""
     compared = compared_with_stripe(run)
-    counts = counts_of(run)
+    figures = figures_of(run)
     return {
-        "organizations": {state.value: count for state, count in counts.items() if count},
-        "sums": [asdict(each) for each in sums_of(run)],
-        "sent": [asdict(each) for each in sent_of(run)],
+        "organizations": {state.value: count for state, count in figures.counts.items() if count},
+        "sums": [asdict(each) for each in figures.sums],
+        "sent": [asdict(each) for each in figures.sent],
         "stripe": compared.sentence if compared else None,
-        "problems": problems_of(run),
+        "problems": count_problems(run, figures, compared),
     }

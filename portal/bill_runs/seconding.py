@@ -51,7 +51,7 @@ def set_large_aside(public_id: UUID, *, by: Person, limits: AmountLimits, now: d
 
 def _is_large(run: BillRun, limits: AmountLimits) -> tuple[ColumnElement[bool], ...]:
     approved = (BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.APPROVED)
-    currencies = db.session.scalars(select(BillRunItem.currency).where(*approved).distinct())
+    currencies = db.session.scalars(select(BillRunItem.currency).where(*approved).distinct()) if limits.amounts else ()
     reached = [
         (BillRunItem.currency == currency) & (BillRunItem.total >= least)
         for currency in currencies

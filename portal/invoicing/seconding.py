@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import joinedload
 
 from portal.catalog.locking import hold_prices
@@ -72,29 +72,19 @@ def request_about(invoice: Invoice, *, now: datetime) -> ApprovalRequest | None:
     return request if request is not None and (request.is_open(now) or request.state == "refused") else None
 
 
-def drafts_waiting(*, now: datetime, limit: int | None) -> list[tuple[ApprovalRequest, Invoice]]:
-    """Drafts that wait for a second person, with who asked; whoever waits longest first."""
+def drafts_waiting(*, now: datetime, limit: int | None) -> tuple[list[tuple[ApprovalRequest, Invoice]], int]:
+    """Drafts that wait for a second person, with who asked, whoever waits longest first; and how many there are."""
     rows = db.session.execute(
-        select(ApprovalRequest, Invoice)
+        select(ApprovalRequest, Invoice, func.count().over())
         .join(Invoice, Invoice.id == ApprovalRequest.subject_id)
         .options(joinedload(Invoice.organization))
-        .where(*_waits(now))
+        .where(
+            ApprovalRequest.subject_kind == SUBJECT,
+            ApprovalRequest.state == "waiting",
+            ApprovalRequest.expires_at > now,
+            Invoice.state == InvoiceState.DRAFT,
+        )
         .order_by(ApprovalRequest.id)
         .limit(limit)
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
-def count_drafts_waiting(*, now: datetime) -> int:
-    """How many they are."""
-    query = select(func.count()).select_from(ApprovalRequest).join(Invoice, Invoice.id == ApprovalRequest.subject_id)
-    return db.session.scalar(query.where(*_waits(now))) or 0
-
-
-def _waits(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (
-        ApprovalRequest.subject_kind == SUBJECT,
-        ApprovalRequest.state == "waiting",
-        ApprovalRequest.expires_at > now,
-        Invoice.state == InvoiceState.DRAFT,
-    )
+    ).all()
+    return [(row[0], row[1]) for row in rows], rows[0][2] if rows else 0

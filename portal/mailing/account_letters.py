@@ -37,6 +37,7 @@ _SUBJECTS = {
     LetterKind.PASSKEY_REMOVED: "A passkey was removed from your account",
     LetterKind.API_KEY_ADDED: "An API key was made",
     LetterKind.API_KEY_REMOVED: "An API key was revoked",
+    LetterKind.APPROVAL_WANTED: "A second approval is wanted",
 }
 _PATHS = {
     LetterKind.RESET_PASSWORD: "/reset-password",
@@ -96,6 +97,7 @@ def _write(letter: AccountLetter, settings: Settings, *, now: datetime) -> Lette
         "at": moment(letter.created_at),
         "seller": settings.seller_name,
         "account_url": f"{settings.portal_url}/settings/account",
+        "approvals_url": f"{settings.portal_url}/admin/approvals",
         "reset_url": f"{settings.portal_url}/forgot-password",
     }
     template = current_app.jinja_env.get_template(f"mail/account/{kind}.txt")

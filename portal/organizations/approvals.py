@@ -12,11 +12,12 @@ from uuid import UUID
 from sqlalchemy import select
 
 from portal.core.errors import InvalidInput, InvalidTransition, NotAllowed, NotFound
-from portal.infra import audit
+from portal.infra import audit, outbox
 from portal.infra.db import db
 from portal.organizations.models import ApprovalRequest
 
 LONGEST_COMMENT = 500
+MAIL_APPROVERS = "mail_approvers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Wish:
 def ask(wish: Wish, *, by: Person, now: datetime, within: timedelta) -> ApprovalRequest:
     """Let a step wait for a second person; what it is about is locked. Idempotent while nothing has changed.
 
-    A request for something else than is seen now, or whose time is over, lapses: it is asked anew.
+    Everybody else who may decide gets a mail. A request for something else than is seen now, or whose time is over,
+    lapses: it is asked anew.
     """
     waiting = _locked(wish.subject_kind, wish.subject_id)
     if waiting is not None:
@@ -64,6 +66,7 @@ def ask(wish: Wish, *, by: Person, now: datetime, within: timedelta) -> Approval
     db.session.add(request)
     db.session.flush()
     _record(request, "asked for a second approval")
+    outbox.enqueue(MAIL_APPROVERS, dedupe_key=str(request.id), organization_id=None, request_id=request.id)
     return request
 
 

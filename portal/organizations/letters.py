@@ -33,6 +33,7 @@ class LetterKind(StrEnum):
     PASSKEY_REMOVED = "passkey_removed"
     API_KEY_ADDED = "api_key_added"
     API_KEY_REMOVED = "api_key_removed"
+    APPROVAL_WANTED = "approval_wanted"
 
 
 # A link works for so long; news is not sent later than that.
@@ -50,6 +51,7 @@ GOOD_FOR = {
     LetterKind.PASSKEY_REMOVED: timedelta(days=2),
     LetterKind.API_KEY_ADDED: timedelta(days=2),
     LetterKind.API_KEY_REMOVED: timedelta(days=2),
+    LetterKind.APPROVAL_WANTED: timedelta(days=2),
 }
 WITH_LINK = frozenset({LetterKind.RESET_PASSWORD, LetterKind.CONFIRM_EMAIL, LetterKind.INVITATION})
 
@@ -66,7 +68,7 @@ def ask_for_letter(
 ) -> None:
     """Queue a mail in the current transaction; for nobody, the same is written and nothing will be sent.
 
-    An invitation goes to an address, whoever it is of. `about` names the passkey or key that the mail is about.
+    An invitation goes to an address, whoever it is of. `about` names the passkey, key or wish of the mail.
     """
     letter = AccountLetter(
         kind=kind,

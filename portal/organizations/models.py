@@ -18,6 +18,7 @@ class Organization(Public, Model):
     __tablename__ = "organizations"
     __table_args__ = (
         words_index("ix_organizations_words", "name", "slug"),
+        Index("ix_organizations_name", "name", "id"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
         # What invoices and own prices refer to: none can be in another currency, nor the currency change under them.
         UniqueConstraint("id", "currency"),
@@ -53,6 +54,7 @@ class User(Public, Model):
     __table_args__ = (
         Index("uq_users_email", text("lower(email)"), unique=True),
         words_index("ix_users_words", "name", "email"),
+        Index("ix_users_staff_role", "staff_role", postgresql_where=text("staff_role IS NOT NULL")),
         CheckConstraint(
             "staff_role IN ('support', 'billing_operations', 'finance_lead', 'admin')",
             name="staff_role_known",
@@ -282,7 +284,7 @@ class AccountLetter(Numbered, Model):
         CheckConstraint(
             "kind IN ('reset_password', 'confirm_email', 'email_changing', 'email_changed', 'password_changed',"
             " 'two_factors_on', 'two_factors_off', 'new_recovery_codes', 'invitation', 'passkey_added',"
-            " 'passkey_removed', 'api_key_added', 'api_key_removed')",
+            " 'passkey_removed', 'api_key_added', 'api_key_removed', 'approval_wanted')",
             name="kind_known",
         ),
     )
@@ -292,7 +294,7 @@ class AccountLetter(Numbered, Model):
     kind: Mapped[str]
     address: Mapped[str | None]
     new_email: Mapped[str | None]
-    # What a passkey or key is called, as it was when this happened.
+    # What a passkey or key is called, or what is to be approved, as it was when this happened.
     about: Mapped[str | None]
     token_sha256: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[datetime]

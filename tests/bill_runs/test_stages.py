@@ -8,7 +8,7 @@ from sqlalchemy import text
 from portal.bill_runs import starting
 from portal.bill_runs.models import RunKind
 from portal.bill_runs.queries import run_of
-from portal.bill_runs.reporting import approved_sums, counts_of, progress_of, sums_of
+from portal.bill_runs.reporting import figures_of, progress_of
 from portal.bill_runs.reviewing import approve, compute_again, hold
 from portal.bill_runs.steering import cancel_run, close_run, finalize_approved, pause, resume, take_back
 from portal.core.errors import DraftChanged, InvalidInput, InvalidTransition, NotReady
@@ -74,8 +74,9 @@ def test_a_month_goes_from_drafts_to_final_invoices(no_hold):
     work()
     assert (state(run), states(run)) == ("review", {"approved": 4})
     with transaction():
-        assert approved_sums(run) == [("USD", 4, 1000)]
-        [sums] = sums_of(run)
+        figures = figures_of(run)
+        assert figures.approved == [("USD", 4, 1000)]
+        [sums] = figures.sums
         assert (sums.total, sums.amount_due, sums.before) == (1000, 1000, 1000)
     finalize(run)
     work()
@@ -429,7 +430,7 @@ def test_progress_is_counted(no_hold):
     )
     sql("UPDATE bill_run_items SET updated_at = :at WHERE total > 200", at=NOW - timedelta(minutes=5))
     with transaction():
-        progress = progress_of(run_of(run.public_id), counts_of(run), now=NOW + timedelta(seconds=20))
+        progress = progress_of(run_of(run.public_id), figures_of(run), now=NOW + timedelta(seconds=20))
     assert (progress.done, progress.whole, progress.a_minute, progress.seconds_left) == (2, 4, 6, 20)
 
 
