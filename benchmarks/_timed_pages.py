@@ -34,7 +34,10 @@ def signed_in(app: Flask, email: str, password: str) -> FlaskClient:
 
 
 def time_pages(pages: Sequence[tuple[FlaskClient, str]], *, rounds: int) -> dict[str, Timed]:
-    """Request every page `rounds` times, the first round uncounted; returns their times by address."""
+    """Request every page `rounds` times, the first round uncounted; returns their times by address.
+
+    A page that leads straight on to another, as a search for one exact thing does, is timed as it is.
+    """
     milliseconds: dict[str, list[float]] = {path: [] for _, path in pages}
     seen: dict[str, tuple[int, int]] = {}
     for number in range(rounds + 1):
@@ -43,7 +46,7 @@ def time_pages(pages: Sequence[tuple[FlaskClient, str]], *, rounds: int) -> dict
                 started = time.perf_counter()
                 answer = client.get(path)
                 taken = (time.perf_counter() - started) * 1000
-            assert answer.status_code == 200, (path, answer.status)
+            assert answer.status_code in (200, 303), (path, answer.status)
             seen[path] = counter.queries, len(answer.data)
             if number:
                 milliseconds[path].append(taken)

@@ -18,7 +18,7 @@ from portal.bill_runs.advancing import advance
 from portal.bill_runs.item_files import HEAD, file_rows
 from portal.bill_runs.models import NEEDS_SOMEBODY, BillRun, ItemState, RunKind, RunState
 from portal.bill_runs.queries import Wanted, items_of, list_runs, run_of_month
-from portal.bill_runs.reporting import figures_of, problems_of, progress_of
+from portal.bill_runs.reporting import counts_of, figures_of, problems_of, progress_of
 from portal.bill_runs.starting import start_run
 from portal.core.money import major_text
 from portal.core.periods import Month
@@ -88,7 +88,7 @@ def _left_for_workers(run_id: int, where: RunState) -> bool:
         RunState.FINALIZING: (ItemState.WAITING, ItemState.APPROVED),
     }.get(where, ())
     with transaction():
-        counts = figures_of(db.session.get_one(BillRun, run_id)).counts
+        counts = counts_of(db.session.get_one(BillRun, run_id))
     return any(counts[state] for state in working_on)
 
 

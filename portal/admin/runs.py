@@ -18,9 +18,10 @@ from portal.bill_runs.item_files import HEAD, file_rows
 from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, ItemState, RunKind, RunState
 from portal.bill_runs.queries import Wanted, items_of, largest_of, list_runs, run_of
 from portal.bill_runs.reporting import (
-    Figures,
+    approved_sums,
     compared_with_stripe,
     count_problems,
+    counts_of,
     figures_of,
     problems_of,
     progress_of,
@@ -62,6 +63,8 @@ STEPS: dict[str, Callable[[UUID, datetime], BillRun]] = {
     "cancel": lambda run, now: steering.cancel_run(run, now=now),
     "close": lambda run, now: steering.close_run(run, by=me().name, now=now),
 }
+# Of what is approved: currency, how many, and the sum of their totals in minor units.
+Sums = list[tuple[str, int, int]]
 _CURSOR = re.compile(r"[0-9]{1,6}\|[0-9]+", re.ASCII)
 bp = staff_blueprint("admin_runs")
 
@@ -149,8 +152,8 @@ def confirm(public_id: UUID) -> str | Answer:
     run = run_of(public_id)
     if not may_enter(run, RunState.FINALIZING):
         return _to(run)
-    figures = figures_of(run)
-    return _last_look(run, figures, stepping_up.question() if _is_large(figures) else None)
+    sums = approved_sums(run)
+    return _last_look(run, sums, stepping_up.question() if _is_large(sums) else None)
 
 
 @bp.post("/runs/<uuid:public_id>/finalize")
@@ -158,12 +161,12 @@ def confirm(public_id: UUID) -> str | Answer:
 def finalize(public_id: UUID) -> Answer | tuple[str, int]:
     """Let what is approved become final, if it is still as many as were seen."""
     run = run_of(public_id)
-    figures = figures_of(run)
-    if _is_bulk(figures) and request.form.get("typed", "").replace(",", "").strip() != request.form.get("approved"):
-        return _last_look(run, figures, stepping_up.question() if _is_large(figures) else None, wrong=True), 422
-    question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(figures) else None
+    sums = approved_sums(run)
+    if _is_bulk(sums) and request.form.get("typed", "").replace(",", "").strip() != request.form.get("approved"):
+        return _last_look(run, sums, stepping_up.question() if _is_large(sums) else None, wrong=True), 422
+    question = stepping_up.ask() if may_enter(run, RunState.FINALIZING) and _is_large(sums) else None
     if question is not None:
-        return _last_look(run, figures, question), 422
+        return _last_look(run, sums, question), 422
     try:
         with transaction():
             aside = _set_large_aside(public_id)
@@ -202,28 +205,33 @@ def step(public_id: UUID) -> Answer | tuple[str, int]:
     return _to(run)
 
 
-def _is_large(figures: Figures) -> bool:
+def _is_large(sums: Sums) -> bool:
     """Whether what is approved comes to a large amount in some currency."""
-    return any(stepping_up.is_large(total, currency) for currency, _, total in figures.approved)
+    return any(stepping_up.is_large(total, currency) for currency, _, total in sums)
 
 
-def _is_bulk(figures: Figures) -> bool:
+def _is_bulk(sums: Sums) -> bool:
     """Whether so many are approved that one click is too little."""
-    return figures.counts[ItemState.APPROVED] >= BULK_FROM
+    return _count(sums) >= BULK_FROM
 
 
-def _last_look(run: BillRun, figures: Figures, question: stepping_up.Question | None, *, wrong: bool = False) -> str:
+def _count(sums: Sums) -> int:
+    return sum(count for _, count, _ in sums)
+
+
+def _last_look(run: BillRun, sums: Sums, question: stepping_up.Question | None, *, wrong: bool = False) -> str:
+    counts = counts_of(run)
     return render_template(
         "admin/runs/finalize.html",
         run=run,
-        approved=figures.counts[ItemState.APPROVED],
-        left_out=sum(figures.counts[state] for state in NEEDS_SOMEBODY),
-        sums=figures.approved,
+        approved=_count(sums),
+        left_out=sum(counts[state] for state in NEEDS_SOMEBODY),
+        sums=sums,
         largest=largest_of(run, ItemState.APPROVED),
         take_two=count_large(run, _limits()),
         question=question,
         wrong=wrong,
-        is_bulk=_is_bulk(figures),
+        is_bulk=_is_bulk(sums),
     )
 
 
@@ -278,7 +286,7 @@ def _moving(run: BillRun) -> dict[str, Any]:
         "place": stages.index(run.stage) if run.stage in stages else -1,
         "compared": compared,
         "wrong": wrong_at_stripe(run) if figures.counts[ItemState.FINALIZED] else [],
-        "problems": count_problems(run, figures, compared),
+        "problems": count_problems(run, figures.counts, compared),
         "complete_from": finalizable_from(run.period, current_app.config["SETTINGS"]),
         "may": {state.value for state in RunState if may_enter(run, state)},
         "poll_seconds": SECONDS_BETWEEN_LOOKS if run.state in working else None,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, and_, cast, exists, false, func, select
 
 from portal.bill_runs.models import NEEDS_SOMEBODY, BillRun, BillRunItem, ItemState, RunState
 from portal.core.lifecycle import InvoiceState, SyncState
@@ -61,16 +61,34 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A run in numbers. `approved`: currency, how many are approved, and the sum of their totals in minor units."""
+    """A run in numbers: organizations in each state, and by currency what they come to and what is sent."""
 
     counts: dict[ItemState, int]
     sums: list[CurrencySums]
-    approved: list[tuple[str, int, int]]
     sent: list[Sent]
 
 
+def counts_of(run: BillRun) -> dict[ItemState, int]:
+    """How many organizations are in each state."""
+    rows = db.session.execute(
+        select(BillRunItem.state, func.count()).where(BillRunItem.bill_run_id == run.id).group_by(BillRunItem.state)
+    )
+    return dict.fromkeys(ItemState, 0) | {row[0]: row[1] for row in rows}
+
+
+def approved_sums(run: BillRun) -> list[tuple[str, int, int]]:
+    """Of what is approved: currency, how many, and the sum of their totals in minor units."""
+    rows = db.session.execute(
+        select(BillRunItem.currency, func.count(), cast(func.sum(BillRunItem.total), BigInteger))
+        .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.APPROVED)
+        .group_by(BillRunItem.currency)
+        .order_by(BillRunItem.currency)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 def figures_of(run: BillRun) -> Figures:
-    """All of a run's counts and sums, in one pass over its items and its month's final invoices.
+    """All of a run's counts and sums, in one pass over its items and, once some are final, its month's invoices.
 
     What is skipped is counted and not summed.
     """
@@ -78,7 +96,7 @@ def figures_of(run: BillRun) -> Figures:
     counts = dict.fromkeys(ItemState, 0)
     for row in rows:
         counts[row.state] += row.items
-    sums, approved, sent = [], [], []
+    sums, sent = [], []
     for currency in sorted({row.currency for row in rows if row.state != ItemState.SKIPPED}):
         here = [row for row in rows if row.currency == currency and row.state != ItemState.SKIPPED]
         sums.append(
@@ -90,11 +108,9 @@ def figures_of(run: BillRun) -> Figures:
                 before=sum(row.before for row in here),
             )
         )
-        if chosen := [row for row in here if row.state == ItemState.APPROVED]:
-            approved.append((currency, sum(row.items for row in chosen), sum(row.total for row in chosen)))
         if final := [row for row in here if row.invoice_state is not None]:
             sent.append(_sent(currency, final))
-    return Figures(counts, sums, approved, sent)
+    return Figures(counts, sums, sent)
 
 
 def _grouped(run: BillRun) -> Sequence[Any]:
@@ -103,6 +119,11 @@ def _grouped(run: BillRun) -> Sequence[Any]:
         cast(func.coalesce(func.sum(column), 0), BigInteger)
         for column in (BillRunItem.total, BillRunItem.amount_due, BillRunItem.total_before, Invoice.amount_due)
     )
+    final = BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.FINALIZED
+    its_invoice: ColumnElement[bool] = false()
+    if db.session.scalar(select(exists().where(*final))):
+        # The month says nothing new, but finds the invoices side by side in an index.
+        its_invoice = and_(*final, Invoice.id == BillRunItem.invoice_id, Invoice.period_start == run.month)
     groups = (
         BillRunItem.state,
         BillRunItem.currency,
@@ -120,15 +141,7 @@ def _grouped(run: BillRun) -> Sequence[Any]:
             before.label("before"),
             owed.label("owed"),
         )
-        .outerjoin(
-            Invoice,
-            and_(
-                Invoice.id == BillRunItem.invoice_id,
-                BillRunItem.state == ItemState.FINALIZED,
-                # It says nothing new, but finds them all side by side in the index of months.
-                Invoice.period_start == run.month,
-            ),
-        )
+        .outerjoin(Invoice, its_invoice)
         .where(BillRunItem.bill_run_id == run.id)
         .group_by(*groups)
     ).all()
@@ -182,13 +195,13 @@ def compared_with_stripe(run: BillRun) -> Report | None:
 
 def problems_of(run: BillRun) -> int:
     """How much of a run needs somebody: organizations that were left over, and invoices that Stripe has otherwise."""
-    return count_problems(run, figures_of(run), compared_with_stripe(run))
+    return count_problems(run, counts_of(run), compared_with_stripe(run))
 
 
-def count_problems(run: BillRun, figures: Figures, compared: Report | None) -> int:
-    """The same for who has the run's figures and what comparing has found already."""
-    left_over = sum(figures.counts[state] for state in NEEDS_SOMEBODY)
-    if not figures.counts[ItemState.FINALIZED]:
+def count_problems(run: BillRun, counts: dict[ItemState, int], compared: Report | None) -> int:
+    """The same for who has the run's counts and what comparing has found already."""
+    left_over = sum(counts[state] for state in NEEDS_SOMEBODY)
+    if not counts[ItemState.FINALIZED]:
         return left_over
     wrong = set(db.session.scalars(select(Invoice.id).where(*_is_wrong(run))))
     differing = [row for row in compared.differences if row.invoice_id not in wrong] if compared else []
@@ -238,5 +251,5 @@ def report_of(run: BillRun) -> dict[str, Any]:
         "sums": [asdict(each) for each in figures.sums],
         "sent": [asdict(each) for each in figures.sent],
         "stripe": compared.sentence if compared else None,
-        "problems": count_problems(run, figures, compared),
+        "problems": count_problems(run, figures.counts, compared),
     }
