@@ -27,7 +27,11 @@ ADMIN, PASSWORD = "admin@cockpit.example", "correct horse battery"
 CHEAPEST = "/readyz"
 ADD_ORGANIZATIONS = """
     INSERT INTO organizations (slug, name, currency, public_id, stripe_customer_id, created_at)
-    SELECT 'org-' || n, 'Organization ' || n, (ARRAY['USD', 'USD', 'EUR', 'JPY'])[n %% 4 + 1], gen_random_uuid(),
+    SELECT 'org-' || n,
+           concat_ws(' ', (ARRAY['Alder', 'Birch', 'Cedar', 'Larch', 'Rowan', 'Aspen', 'Maple'])[n %% 7 + 1] || n,
+                     (ARRAY['Logistics', 'Foods', 'Systems', 'Robotics', 'Energy'])[n %% 5 + 1],
+                     (ARRAY['Inc', 'GmbH', 'KK', 'Ltd'])[n %% 4 + 1]),
+           (ARRAY['USD', 'USD', 'EUR', 'JPY'])[n %% 4 + 1], gen_random_uuid(),
            'cus_' || lpad(n::text, 12, '0'), '2020-01-01Z'
     FROM generate_series(1, %(organizations)s) AS n
 """
@@ -86,8 +90,8 @@ def main() -> None:
         "/admin/invoices",
     ]
     typed = [
-        *("rganization 4711", f"owner{count - 7}@", "INV-7-004711", "cus_000000004711", str(review), "nobody at all"),
-        *("org", "Organization"),
+        *("lder4711", f"owner{count - 7}@", "INV-7-004711", "cus_000000004711", str(review), "nobody at all"),
+        *("org", "GmbH", "Logistics"),
     ]
     searches = [f"/admin/search?q={each}" for each in typed]
     timed = time_pages([(client, path) for path in (CHEAPEST, *cockpit)], rounds=ROUNDS)

@@ -238,7 +238,10 @@ def _last_look(run: BillRun, sums: Sums, question: stepping_up.Question | None, 
 def _page(run: BillRun, *, sentence: str | None = None) -> str:
     queue = request.values.get("queue", "review")
     wanted = _wanted(queue)
-    found = items_of(run, wanted, after=_cursor(), limit=PER_PAGE + 1)
+    moving = _moving(run)
+    # What nobody is in takes no search through all of them.
+    is_empty = bool(wanted.states) and not any(moving["counts"][state] for state in wanted.states)
+    found = [] if is_empty else items_of(run, wanted, after=_cursor(), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     return render_template(
         "admin/runs/show.html",
@@ -254,7 +257,7 @@ def _page(run: BillRun, *, sentence: str | None = None) -> str:
         may_decide=run.stage in AT_WORK and not run.is_rehearsal,
         sentence=sentence,
         entries=entries_about("bill run", run.id),
-        **_moving(run),
+        **moving,
     )
 
 

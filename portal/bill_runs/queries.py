@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import or_, select, tuple_
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from portal.bill_runs.models import AT_WORK, BillRun, BillRunItem, ItemState, RunKind
 from portal.core.errors import NotFound
@@ -108,7 +108,8 @@ def largest_of(run: BillRun, state: ItemState, *, limit: int = 5) -> list[BillRu
         db.session.scalars(
             select(BillRunItem)
             .where(BillRunItem.bill_run_id == run.id, BillRunItem.state == state)
-            .options(joinedload(BillRunItem.organization))
+            # Read for these few only: a join would come before the order.
+            .options(selectinload(BillRunItem.organization))
             .order_by(BillRunItem.total.desc(), BillRunItem.organization_id)
             .limit(limit)
         )
