@@ -8,52 +8,28 @@ an invoice, as an admin's click does it.
 
 import argparse
 import io
-import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
-from flask import Flask, g
+from flask import Flask
 from psycopg import sql
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import text
 
+from benchmarks._big_month import WORKERS, act, prepare, rows, run_month
 from portal import billing_cycle, create_app
-from portal.bill_runs.models import RunKind
-from portal.bill_runs.starting import start_run
-from portal.bill_runs.steering import finalize_approved
-from portal.catalog.publishing import ensure_meter, publish_price
 from portal.config import settings_from_env
 from portal.core.periods import Month
-from portal.infra import outbox
-from portal.infra.audit import Actor
-from portal.infra.db import SYSTEM, act_as, db, transaction
+from portal.infra.db import db
 
 MONTH = Month(2026, 10)
 NOW = datetime(2026, 11, 5, 12, 0, tzinfo=UTC)
-METERS, DAYS, WORKERS, SINGLES = 8, 5, 2, 60
-ADD_ORGANIZATIONS = """
-    INSERT INTO organizations (slug, name, currency, public_id, created_at)
-    SELECT 'org-' || n, 'Organization ' || n, 'USD', gen_random_uuid(), '2026-01-01Z'
-    FROM generate_series(1, %(count)s) AS n
-"""
-ADD_SERIES = """
-    INSERT INTO usage_series (organization_id, series_id, meter_id, dimensions)
-    SELECT o.id, m.id, m.id, '{}' FROM organizations AS o CROSS JOIN meters AS m
-"""
-ADD_USAGE = """
-    INSERT INTO usage_daily (organization_id, day, series_id, recorded_day, meter_id, quantity, events, updated_at)
-    SELECT o.id, CAST('2026-10-01' AS date) + d, m.id, CAST('2026-10-01' AS date) + d, m.id,
-           100 + o.id %% 997 + d + m.id * 0.25, 3, now()
-    FROM organizations AS o CROSS JOIN meters AS m CROSS JOIN generate_series(1, %(days)s) AS d
-    ORDER BY 1, 2, 3
-"""
+SINGLES = 60
 EMPTY = "TRUNCATE organizations, bill_runs, audit_entries, outbox, number_series, platform_months CASCADE"
 # What a run writes, in the order in which keys allow it to be written again.
 WRITTEN = (
@@ -79,7 +55,7 @@ def main() -> None:
     counts = parser.parse_args().organizations
     app = create_app(replace(settings_from_env(os.environ), bill_run_hold_seconds=0))
     with app.app_context():
-        _act()
+        act()
         measured = []
         for count in counts:
             _empty()
@@ -94,10 +70,10 @@ def main() -> None:
 
 
 def _measure(app: Flask, count: int) -> Measured:
-    _prepare(count)
+    prepare(count, MONTH)
     single = _one_by_one(app)
-    taken = _run(app)
-    [(numbers, last)] = _rows("SELECT count(number), max(right(number, 6)::bigint) FROM invoices")
+    taken = run_month(app, MONTH, now=NOW)
+    [(numbers, last)] = rows("SELECT count(number), max(right(number, 6)::bigint) FROM invoices")
     if not numbers == last == count:
         raise SystemExit(f"{count} organizations, {numbers} numbers, the last is {last}.")
     whole = sum(taken.values())
@@ -123,94 +99,15 @@ def _empty() -> None:
                 connection.execute(sql.SQL("ALTER TABLE {} " + change).format(sql.Identifier(table)))
 
 
-def _act() -> None:
-    act_as(SYSTEM)
-    g.actor = Actor("benchmark", "bill_run")
-
-
-def _prepare(count: int) -> None:
-    with transaction():
-        for number in range(METERS):
-            meter = ensure_meter(f"meter_{number}", name=f"Meter {number}", product="Compute", unit="unit")
-            publish_price(
-                name=f"Meter {number}",
-                currency="USD",
-                terms={"model": "per_unit", "unit_amount": f"0.00{number + 1}"},
-                valid_from=MONTH.plus(-9).first_day,
-                open_from=None,
-                meter=meter,
-            )
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute("SET ROLE portal_system")
-        connection.execute(ADD_ORGANIZATIONS, {"count": count})
-        connection.execute(ADD_SERIES)
-        connection.execute(ADD_USAGE, {"days": DAYS})
-        connection.execute("RESET ROLE")
-        connection.execute("VACUUM ANALYZE")
-
-
 def _one_by_one(app: Flask) -> float:
     """Invoices a second where each is opened, computed and made final in a transaction of its own."""
     billing_cycle.open_drafts(MONTH)
-    ids = [row[0] for row in _rows("SELECT id FROM invoices ORDER BY id")[:SINGLES]]
+    ids = [row[0] for row in rows("SELECT id FROM invoices ORDER BY id")[:SINGLES]]
     settings = replace(app.config["SETTINGS"], finalize_hold_seconds=0)
     started = time.perf_counter()
     for invoice_id in ids:
         billing_cycle.finalize_as_it_stands(invoice_id, by="the benchmark", now=NOW, settings=settings)
     return SINGLES / (time.perf_counter() - started)
-
-
-def _run(app: Flask) -> dict[str, float]:
-    """Seconds of each stage."""
-    settings = app.config["SETTINGS"]
-    db.engine.dispose()
-    with multiprocessing.get_context("spawn").Pool(WORKERS, initializer=_begin) as pool:
-        pool.map(_warm, range(WORKERS), chunksize=1)
-        with transaction():
-            run = start_run(MONTH, RunKind.MONTHLY, by="Ada", now=NOW, settings=settings, review_hours=None)
-        taken = {"generate": _work(pool.map)}
-        with transaction() as session:
-            session.execute(text("UPDATE bill_run_items SET state = 'approved' WHERE state = 'generated'"))
-        with transaction():
-            finalize_approved(run.public_id, by="Ada", now=NOW)
-        taken["finalize"] = _work(pool.map)
-        return taken
-
-
-def _work(do: Callable[..., object]) -> float:
-    """Let the workers do all jobs of runs that are due, and what they ask for."""
-    started = time.perf_counter()
-    while jobs := _rows(
-        "SELECT id FROM outbox WHERE kind LIKE 'bill_run%' AND finished_at IS NULL AND dead_at IS NULL ORDER BY id"
-    ):
-        do(_do, [row[0] for row in jobs], chunksize=1)
-    return time.perf_counter() - started
-
-
-def _rows(statement: str) -> list[tuple[int, ...]]:
-    with transaction() as session:
-        return [tuple(row) for row in session.execute(text(statement))]
-
-
-_app: Flask
-
-
-def _begin() -> None:
-    global _app
-    _app = create_app(replace(settings_from_env(os.environ), bill_run_hold_seconds=0))
-
-
-def _warm(_: int) -> None:
-    with _app.app_context():
-        _act()
-        db.session.execute(text("SELECT 1"))
-    time.sleep(1)
-
-
-def _do(job: int) -> None:
-    with _app.app_context():
-        _act()
-        outbox.run(job)
 
 
 def _copy_again() -> tuple[int, float]:
