@@ -1,4 +1,7 @@
-"""Pages find drafts, what went wrong, organizations by name and staff by an index, however much there is of the rest."""
+"""Pages find drafts, what went wrong, organizations by name and staff by an index, however much there is of the rest.
+
+And a simulation finds the next invoices that bill a price.
+"""
 
 from alembic import op
 
@@ -13,6 +16,7 @@ INDEXES = {
     ),
     "ix_organizations_name": "organizations (name, id)",
     "ix_users_staff_role": "users (staff_role) WHERE staff_role IS NOT NULL",
+    "ix_invoice_items_price_version_id_invoice_id": "invoice_items (price_version_id, invoice_id)",
 }
 
 
@@ -21,8 +25,11 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         for name, what in INDEXES.items():
             op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {what}")
+        # Its place is taken by the one that goes on with the invoice.
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_invoice_items_price_version_id")
 
 
 def downgrade() -> None:
+    op.create_index("ix_invoice_items_price_version_id", "invoice_items", ["price_version_id"])
     for name in INDEXES:
         op.execute(f"DROP INDEX {name}")

@@ -141,7 +141,7 @@ class InvoiceItem(Public, Model):
     __table_args__ = (
         UniqueConstraint("invoice_id", "position"),
         Index("ix_invoice_items_organization_id", "organization_id"),
-        Index("ix_invoice_items_price_version_id", "price_version_id"),
+        Index("ix_invoice_items_price_version_id_invoice_id", "price_version_id", "invoice_id"),
         CheckConstraint(_one_of("kind", LineKind), name="kind_known"),
         CheckConstraint("quantity < 'Infinity' AND quantity > '-Infinity'", name="quantity_finite"),
     )
