@@ -1,22 +1,19 @@
 """What anybody may ask: whether the process answers, whether it can do its work, and how the API is spoken to."""
 
 import json
-from functools import cache
-from pathlib import Path
 
-import yaml
 from flask import Blueprint, Response, current_app, jsonify
 from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from portal.api_description import document
 from portal.infra.db import SYSTEM, act_as, db
 from portal.infra.pages import policy
 from portal.infra.queue import connect
 from portal.payments.breaker import Standing, standing
 
 bp = Blueprint("health", __name__)
-_DESCRIPTION = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 
 
 @bp.get("/healthz")
@@ -56,9 +53,4 @@ def _circuit() -> Standing | None:
 @policy("public")
 def openapi() -> Response:
     """The description of the API, docs/openapi.yaml, for programs."""
-    return Response(_description(), mimetype="application/json")
-
-
-@cache
-def _description() -> str:
-    return json.dumps(yaml.safe_load(_DESCRIPTION.read_text()))
+    return Response(json.dumps(document()), mimetype="application/json")

@@ -9,6 +9,7 @@ from flask import Blueprint
 from portal.web.account import bp as account
 from portal.web.activity import bp as activity
 from portal.web.announcements import bp as announcements
+from portal.web.api_docs import bp as api_docs
 from portal.web.api_keys import bp as api_keys
 from portal.web.billing_details import bp as billing_details
 from portal.web.budgets import bp as budgets
@@ -44,7 +45,7 @@ def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
         *(session, signing_in, provider, resetting, account, two_factors, passkeys, members, joining),
-        *(mail_settings, billing_details, api_keys, webhooks, activity, announcements),
+        *(mail_settings, billing_details, api_keys, api_docs, webhooks, activity, announcements),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals, exports),
     )

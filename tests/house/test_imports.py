@@ -36,6 +36,7 @@ FLOORS = (
         "focus",
         "operator",
         "personal_export",
+        "api_description",
     },
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {

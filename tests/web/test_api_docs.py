@@ -1,0 +1,38 @@
+"""The page about the API: everything of the description is on it, for anybody, and it is valid and light."""
+
+from flask import Flask
+
+from portal.api_description import document, operations_by_tag
+from tests.web.conftest import assert_flawless
+
+
+def test_every_operation_parameter_and_field_is_on_the_page_for_anybody(app: Flask) -> None:
+    answer = app.test_client().get("/api/docs")
+    assert answer.status_code == 200
+    assert_flawless(answer)
+    described = {
+        operation["operationId"]: operation
+        for methods in (*document()["paths"].values(), *document()["webhooks"].values())
+        for operation in methods.values()
+    }
+    shown = {each.id: each for operations in operations_by_tag().values() for each in operations}
+    assert shown.keys() == described.keys()
+    for name, operation in described.items():
+        assert f'id="{name}"' in answer.text
+        assert [each.name for each in shown[name].parameters] == [
+            each["name"] for each in operation.get("parameters", ())
+        ]
+        assert [each.status for each in shown[name].answers] == list(operation["responses"])
+    assert len(answer.data) <= 100_000
+
+
+def test_fields_inside_of_lists_and_references_have_their_place_and_kind() -> None:
+    [usage] = [each for each in operations_by_tag()["usage"] if each.id == "getUsage"]
+    [body] = usage.answers[0].contents
+    kinds = {field.name: field.kind for field in body.shapes[0].fields}
+    assert kinds["sources[].gaps[].from"] == "string (date-time)"
+    assert kinds["resolution"] == "one of hour, day, month"
+    assert "For example 2026-11-01." in usage.parameters[0].description
+    [events] = [each for each in operations_by_tag()["usage"] if each.id == "postEvents"]
+    assert [shape.title for shape in events.bodies[0].shapes] == ["Event", "Cancellation"]
+    assert events.bodies[1].shapes == ()
