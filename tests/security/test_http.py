@@ -73,6 +73,15 @@ def test_every_answer_has_all_headers(visitor, name):
     assert name == "a static file" or answer.headers["Cache-Control"] == "private, no-store"
 
 
+def test_files_are_packed_and_pages_are_not(visitor):
+    """What a page's packed length would tell of its secrets (BREACH) stays untold."""
+    for path, packed in {"/static/vendor/bootstrap.min.css": "br", "/sign-in": None}.items():
+        answer = visitor.get(path, base_url=HOST, headers={"Accept-Encoding": "gzip, br"})
+        assert (answer.status_code, answer.headers.get("Content-Encoding")) == (200, packed)
+        assert "Accept-Encoding" in answer.headers["Vary"]
+        answer.close()
+
+
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
 def test_the_method_is_what_was_sent(visitor, header):
     answer = visitor.get("/sign-in?_method=DELETE", base_url=HOST, headers={header: "DELETE"})
