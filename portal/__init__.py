@@ -6,7 +6,6 @@
 from pathlib import Path
 
 from flask import Flask
-from flask_compress import Compress
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -26,7 +25,7 @@ def create_app(settings: Settings) -> Flask:
     from portal.bill_runs import jobs as bill_run_jobs
     from portal.core.approving import AmountLimits
     from portal.exports import making
-    from portal.infra import logs, pages
+    from portal.infra import logs, packing, pages
     from portal.infra import metrics as counting
     from portal.infra.db import db, ping_idle_connections
     from portal.invoicing import jobs as invoicing_jobs
@@ -54,8 +53,6 @@ def create_app(settings: Settings) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=True,
-        # Files only: a page has secrets beside what others may have written, and its packed length would tell of them.
-        COMPRESS_MIMETYPES=["text/css", "text/javascript", "image/svg+xml"],
     )
     if settings.proxy_hops:
         hops = settings.proxy_hops
@@ -67,7 +64,7 @@ def create_app(settings: Settings) -> Flask:
     Migrate(app, db, directory=str(ROOT / "migrations"))
     pages.init_app(app)
     counting.init_app(app)
-    Compress(app)
+    packing.init_app(app)
     # Importing a module of jobs registers its handlers with the outbox.
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
     assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, making))
