@@ -14,7 +14,7 @@ from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.forecasting.models import Forecast
 from portal.infra.db import db, transaction
-from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.drafting import Draft, draft_again, draft_of
 from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
@@ -42,6 +42,13 @@ def forecast_of(
     return draft_of(organization, month, frozen_invoice_id=invoice_id, usage=projected(today, factors=factors))
 
 
+def forecast_beside(
+    organization: Organization, draft: Draft, *, today: date, factors: Mapping[str, Decimal] | None = None
+) -> Draft:
+    """The same for who has the month's draft already."""
+    return draft_again(organization, draft, usage=projected(today, factors=factors))
+
+
 def keep_forecast(organization_id: int, *, now: datetime) -> None:
     """Make today's forecast, and those of this day of closed months that lack one, and write them down. Idempotent."""
     organization, today = organization_by_id(organization_id), now.astimezone(UTC).date()
@@ -51,7 +58,8 @@ def keep_forecast(organization_id: int, *, now: datetime) -> None:
         total = expected.statement.total
         _write(organization_id, same_day(closed, today), so_far=total, expected=total, now=now)
     month = Month.of(today)
-    so_far, expected = draft_of(organization, month), forecast_of(organization, month, today=today)
+    so_far = draft_of(organization, month)
+    expected = forecast_beside(organization, so_far, today=today)
     _write(organization_id, today, so_far=so_far.statement.total, expected=expected.statement.total, now=now)
 
 

@@ -15,7 +15,7 @@ from portal.core.periods import Month
 from portal.core.statement import Reduction, Statement, compose
 from portal.core.taxes import TaxTerms
 from portal.invoicing.changes import LineChange, line_changes
-from portal.invoicing.draft_facts import read_facts
+from portal.invoicing.draft_facts import Facts
 from portal.invoicing.drafting import Draft, one_off_line
 from portal.invoicing.fee_lines import Fees, fees_of
 from portal.invoicing.models import OneOffItem
@@ -45,7 +45,7 @@ def change_log(organization: Organization, month: Month, live: Draft, *, most: i
 
     The newest day ends with the live draft, so the changes of a whole log add up to its total.
     """
-    known = _Known.of(organization, month)
+    known = _Known.of(organization, month, live.facts)
     days: list[date | None] = [None, *known.days()]
     if most is not None:
         # One more, because a change is a difference.
@@ -76,9 +76,8 @@ class _Known:
     tax: TaxTerms
 
     @classmethod
-    def of(cls, organization: Organization, month: Month) -> "_Known":
+    def of(cls, organization: Organization, month: Month, facts: Facts) -> "_Known":
         currency = organization.currency
-        facts = read_facts([organization], month, frozen={})[organization.id]
         fees = fees_of(facts.subscriptions, month, facts.pricebook, currency, used=0)
         return cls(
             month=month,

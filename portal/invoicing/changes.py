@@ -1,7 +1,7 @@
 """What has changed in a draft since a day or an instant: its lines and the usage behind them, then and now."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -9,10 +9,9 @@ from portal.core.exact import ZERO, exactly
 from portal.core.periods import Month
 from portal.core.statement import Statement
 from portal.invoicing.as_of import DraftAsOf
-from portal.invoicing.billed import billable
-from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.drafting import Draft, draft_again, draft_of
 from portal.organizations.models import Organization
-from portal.usage.queries import SeriesQuantity, usage_by_series
+from portal.usage.queries import SeriesQuantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,10 @@ def changes_since(organization: Organization, month: Month, known_on: date | Dra
 
     Both are under today's prices and agreements: of these not all that they once were is kept.
     """
-    before, after = draft_of(organization, month, known_on=known_on), draft_of(organization, month)
+    after = draft_of(organization, month)
+    before = draft_again(organization, after, known_on=known_on)
     lines = line_changes(before.statement, after.statement)
-    series = _series_changes(_used(organization.id, month, known_on), _used(organization.id, month))
+    series = _series_changes(_whole(before.facts.used), _whole(after.facts.used))
     return Changes(before, after, tuple(lines), tuple(series))
 
 
@@ -73,9 +73,16 @@ def line_changes(before: Statement, after: Statement) -> list[LineChange]:
     return sorted(changes, key=lambda each: (-abs(each.change), each.description))
 
 
-def _used(organization_id: int, month: Month, known_on: date | DraftAsOf | None = None) -> dict[int, SeriesQuantity]:
-    source = billable(organization_id, month, known_on=known_on).own
-    return {each.series_id: each for each in usage_by_series(organization_id, month, source=source)}
+@exactly
+def _whole(used: Sequence[SeriesQuantity]) -> dict[int, SeriesQuantity]:
+    """The month of each series, whose parts have prices of their own."""
+    whole: dict[int, SeriesQuantity] = {}
+    for each in used:
+        so_far = whole.get(each.series_id)
+        if so_far is not None:
+            each = replace(each, quantity=so_far.quantity + each.quantity, events=so_far.events + each.events)
+        whole[each.series_id] = each
+    return whole
 
 
 @exactly

@@ -8,13 +8,14 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import func, select
 
 from portal.catalog.models import Meter, Plan, Price, PriceVersion, Product
-from portal.catalog.pricebook import pricebook_for
+from portal.catalog.pricebook import Pricebook, pricebook_for
 from portal.catalog.queries import contract_of, subscriptions_between
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.core.statement import TAKEN_OFF_OR_ADDED, LineKind
 from portal.infra.db import db
 from portal.invoicing.billed import billable
+from portal.invoicing.draft_facts import Facts
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month, items_of
@@ -72,7 +73,8 @@ class CostLine:
 class Bill:
     """The lines of a month and what they add up to, in minor units; `is_final` if they never change any more.
 
-    `frozen_invoice_id` is the invoice that bills frozen usage. `has_unpriced`: some usage is in no line.
+    `frozen_invoice_id` is the invoice that bills frozen usage. `has_unpriced`: some usage is in no line. `facts` are
+    those of a draft.
     """
 
     organization: Organization
@@ -83,6 +85,7 @@ class Bill:
     invoice: Invoice | None
     frozen_invoice_id: int | None
     has_unpriced: bool
+    facts: Facts | None = None
 
     @property
     def is_final(self) -> bool:
@@ -135,6 +138,7 @@ def bill_of(organization: Organization, month: Month) -> Bill:
             invoice,
             frozen_id,
             has_unpriced=bool(draft.unpriced),
+            facts=draft.facts,
         )
     assert sum((line.amounts for line in bill.lines), Amounts()) == bill.total, "the lines do not add up to the total"
     return bill
@@ -180,21 +184,31 @@ def _counted(lines: Sequence[L], *, inclusive: bool) -> Iterator[tuple[L, Amount
 
 def source_of(bill: Bill) -> Source:
     """The usage that a bill bills of its own month."""
+    if bill.facts is not None:
+        return bill.facts.bill.own
     return billable(bill.organization.id, bill.month, frozen_invoice_id=bill.frozen_invoice_id).own
 
 
 def segments_of(bill: Bill) -> list[Segment]:
     """The priced usage of a bill, cut and priced as its lines were; a few queries, however much there is."""
-    organization, month = bill.organization, bill.month
-    subscriptions = subscriptions_between(organization.id, month.start, month.end)
-    pricebook = pricebook_for(organization.id, bill.currency, map(contract_of, subscriptions))
+    month = bill.month
+    pricebook = bill.facts.pricebook if bill.facts is not None else _pricebook_of(bill)
     starts = [month.first_day, *pricebook.change_days(month.first_day, month.last_day)]
     ends = [day - timedelta(days=1) for day in [*starts[1:], month.next.first_day]]
     last_days = dict(zip(starts, ends, strict=True))
+    if bill.facts is not None:
+        used = bill.facts.used
+    else:
+        used = usage_by_series(bill.organization.id, month, cuts=starts[1:], source=source_of(bill))
     segments = []
-    for series in usage_by_series(organization.id, month, cuts=starts[1:], source=source_of(bill)):
+    for series in used:
         price = pricebook.price_of_series(series.meter_id, series.dimensions, series.segment_start)
         version = price.version_on(series.segment_start) if price else None
         if version is not None:
             segments.append(Segment(version.id, series, last_days[series.segment_start]))
     return segments
+
+
+def _pricebook_of(bill: Bill) -> Pricebook:
+    subscriptions = subscriptions_between(bill.organization.id, bill.month.start, bill.month.end)
+    return pricebook_for(bill.organization.id, bill.currency, map(contract_of, subscriptions))

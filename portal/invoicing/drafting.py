@@ -1,14 +1,14 @@
 """What a month comes to, computed from rollups and prices: the live draft, and the same figures when frozen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from portal.core.money import LARGEST_AMOUNT, major_text
 from portal.core.periods import Month
 from portal.core.statement import Line, LineKind, Statement, compose
 from portal.invoicing.as_of import DraftAsOf
-from portal.invoicing.draft_facts import Facts, read_facts
+from portal.invoicing.draft_facts import Facts, read_facts, read_usage_again
 from portal.invoicing.fee_lines import fees_of
 from portal.invoicing.late_usage import adjustments_of
 from portal.invoicing.models import OneOffItem
@@ -20,7 +20,7 @@ from portal.usage.queries import SeriesQuantity, Source
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The figures of one organization's month as they stand."""
+    """The figures of one organization's month as they stand, and the facts that they were computed from."""
 
     organization_id: int
     month: Month
@@ -30,6 +30,7 @@ class Draft:
     waits_for: tuple[Month, ...]
     waiting_usage: tuple[str, ...]
     fingerprint: str
+    facts: Facts = field(repr=False, compare=False)
 
     @property
     def blockers(self) -> tuple[str, ...]:
@@ -86,6 +87,18 @@ def drafts_of(
     return {each.id: _composed(each, month, known[each.id]) for each in organizations}
 
 
+def draft_again(
+    organization: Organization,
+    draft: Draft,
+    *,
+    known_on: date | DraftAsOf | None = None,
+    usage: Source | None = None,
+) -> Draft:
+    """The same month with usage as it was known then, or with other usage; the rest is as that draft has read it."""
+    facts = read_usage_again(organization.id, draft.month, draft.facts, known_on=known_on, usage=usage)
+    return _composed(organization, draft.month, facts)
+
+
 def _composed(organization: Organization, month: Month, facts: Facts) -> Draft:
     currency = organization.currency
     lines, unpriced = usage_lines(facts.used, facts.pricebook, month, currency)
@@ -109,6 +122,7 @@ def _composed(organization: Organization, month: Month, facts: Facts) -> Draft:
         waits_for=fees.waits_for,
         waiting_usage=tuple(facts.waiting),
         fingerprint=statement.fingerprint(),
+        facts=facts,
     )
 
 

@@ -13,7 +13,7 @@ from portal.core.errors import InvalidInput
 from portal.core.money import major_text, round_to_minor, to_major
 from portal.core.periods import Month
 from portal.core.statement import Statement
-from portal.forecasting.making import forecast_of
+from portal.forecasting.making import forecast_beside
 from portal.forecasting.reading import Outlook, comparisons, spread
 from portal.infra import clock
 from portal.infra.formats import money
@@ -49,10 +49,11 @@ def show() -> ResponseReturnValue:
     now = clock.now()
     today = now.astimezone(UTC).date()
     month, organization = Month.of(today), organization_by_id(my_seat().organization_id)
-    draft, usual = draft_of(organization, month), forecast_of(organization, month, today=today)
+    draft = draft_of(organization, month)
+    usual = forecast_beside(organization, draft, today=today)
     wishes = _wishes(draft, usual)
     factors = {each.code: Decimal(100 + each.percent) / 100 for each in wishes if each.percent}
-    supposed = forecast_of(organization, month, today=today, factors=factors) if factors else usual
+    supposed = forecast_beside(organization, draft, today=today, factors=factors) if factors else usual
     compared = comparisons(organization.id, today)
     low, high = spread(supposed.statement.total, compared)
     return render_template(
@@ -77,7 +78,8 @@ def download() -> ResponseReturnValue:
     """The lines, so far and as they are expected to be."""
     today = clock.now().astimezone(UTC).date()
     month, organization = Month.of(today), organization_by_id(my_seat().organization_id)
-    lines = _lines(draft_of(organization, month).statement, forecast_of(organization, month, today=today).statement)
+    draft = draft_of(organization, month)
+    lines = _lines(draft.statement, forecast_beside(organization, draft, today=today).statement)
     currency = organization.currency
     rows = [
         (each.description, major_text(each.before, currency), major_text(each.after, currency), currency)
