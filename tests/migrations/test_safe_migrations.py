@@ -1,6 +1,6 @@
 """Migrations run while the portal does: none locks a large table for long, or takes away what the version before uses.
 
-Each is run, and the very statements that PostgreSQL got are judged by squawk. Those up to the first release ran on empty
+Each is run, and the very statements that PostgreSQL got are judged by squawk. Those of the first release ran on empty
 databases. What is refused here is done in two steps; docs/operations.md says how.
 """
 
