@@ -29,6 +29,7 @@ from portal.admin import (
     items,
     jobs,
     mails,
+    month,
     organizations,
     people,
     refunds,
@@ -56,6 +57,6 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(invoices.bp, documents.bp, items.bp, finalizing.bp, approving.bp, approving_prices.bp, voiding.bp),
         *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
-        *(totals.bp, sync.bp, waiting.bp, registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
+        *(month.bp, totals.bp, sync.bp, waiting.bp, registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
         *(simulations.bp, viewing.bp, reversals.bp, announcements.bp),
     )

@@ -1,7 +1,7 @@
 """Making forecasts: the same drafts as ever, of usage that has been carried on to the month's end."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -19,6 +19,7 @@ from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
 from portal.usage.projecting import projected
+from portal.usage.silence import silent_sources
 
 MADE_AGAIN_AFTER = timedelta(hours=1)
 MOST_AT_ONCE = 100
@@ -50,7 +51,10 @@ def forecast_beside(
 
 
 def keep_forecast(organization_id: int, *, now: datetime) -> None:
-    """Make today's forecast, and those of this day of closed months that lack one, and write them down. Idempotent."""
+    """Make today's forecast, and those of this day of closed months that lack one, and write them down. Idempotent.
+
+    Beside today's stand the sources that are silent now.
+    """
     organization, today = organization_by_id(organization_id), now.astimezone(UTC).date()
     for invoice_id, closed in _closed_months_without(organization_id, today):
         expected = forecast_of(organization, closed, today=same_day(closed, today), invoice_id=invoice_id)
@@ -60,11 +64,23 @@ def keep_forecast(organization_id: int, *, now: datetime) -> None:
     month = Month.of(today)
     so_far = draft_of(organization, month)
     expected = forecast_beside(organization, so_far, today=today)
-    _write(organization_id, today, so_far=so_far.statement.total, expected=expected.statement.total, now=now)
+    silent = [
+        {"source": each.source, "since": each.since.isoformat()} for each in silent_sources(organization_id, now=now)
+    ]
+    totals = {"so_far": so_far.statement.total, "expected": expected.statement.total}
+    _write(organization_id, today, **totals, now=now, silent=silent)
 
 
-def _write(organization_id: int, day: date, *, so_far: int, expected: int, now: datetime) -> None:
-    values = {"so_far": so_far, "expected": expected, "made_at": now}
+def _write(
+    organization_id: int,
+    day: date,
+    *,
+    so_far: int,
+    expected: int,
+    now: datetime,
+    silent: Sequence[Mapping[str, str]] = (),
+) -> None:
+    values = {"so_far": so_far, "expected": expected, "made_at": now, "silent": list(silent)}
     db.session.execute(
         insert(Forecast)
         .values(organization_id=organization_id, month=Month.of(day).first_day, day=day, **values)

@@ -2,7 +2,8 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Date
 
@@ -10,7 +11,10 @@ from portal.infra.db import Model
 
 
 class Forecast(Model):
-    """What a month was expected to come to on one of its days, in minor units; made again until the day is over."""
+    """What a month was expected to come to on one of its days, in minor units; made again until the day is over.
+
+    `silent` are the sources from which nothing came for unusually long: `source`, and `since` as a text.
+    """
 
     __tablename__ = "forecasts"
     __table_args__ = (
@@ -26,3 +30,4 @@ class Forecast(Model):
     so_far: Mapped[int]
     expected: Mapped[int]
     made_at: Mapped[datetime]
+    silent: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default=text("'[]'"))
