@@ -16,6 +16,7 @@ COPY wsgi.py ./
 COPY portal portal
 COPY templates templates
 COPY static static
+COPY translations translations
 COPY migrations migrations
 COPY deploy/gunicorn.conf.py deploy/gunicorn.conf.py
 COPY docs/openapi.yaml docs/openapi.yaml

@@ -8,6 +8,7 @@ pip), notes in it which lock file it was made from, and hands over to the Python
     test [--full] [words for pytest]                   all tests, or the ones named
     lint                                               ruff, mypy, the template lint, bandit, a scan for secrets
     docs                                               the documents as a web site in .site, without warnings
+    translations [add LANG]                            the catalogs of languages renewed from code and templates
     audit                                              known vulnerabilities of the packages, and their list
     bench [NAME]                                       a benchmark from benchmarks/, or the list of them
     flask [--data DIR] WORDS                           any CLI command in the demo's environment
@@ -51,6 +52,7 @@ def main(words: list[str]) -> None:
         "test": lambda: ["pytest", *pytest_words(rest)],
         "lint": lambda: ["devkit.lint", *rest],
         "docs": lambda: ["mkdocs", "build", "--strict", "--quiet", *rest],
+        "translations": lambda: ["devkit.translations", *rest],
         "audit": lambda: ["devkit.audit", *rest],
         "bench": lambda: ["devkit.bench", *rest],
         "flask": lambda: ["devkit.flask_command", *rest],

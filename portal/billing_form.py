@@ -1,16 +1,20 @@
 """The forms of what invoices say of their buyer, the same for the customer and for staff. The verbs judge them."""
 
 from typing import Any
+from unicodedata import normalize
 
 from flask_wtf import FlaskForm
 from wtforms import Field, SelectField, StringField, TextAreaField
 from wtforms.fields import SelectChoice
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
+from portal.infra.formats import country_name
+from portal.infra.languages import ENGLISH, LANGUAGES, _, language_name
 from portal.organizations.billing_details import COUNTRIES
 from portal.organizations.models import Organization
 
-FIELDS = ("legal_name", "address", "country", "tax_id", "purchase_order")
+FIELDS = ("legal_name", "address", "country", "tax_id", "purchase_order", "language")
 
 
 class RefusableForm(FlaskForm):
@@ -26,15 +30,24 @@ class RefusableForm(FlaskForm):
 class BillingForm(RefusableForm):
     """Who an organization is on its invoices."""
 
-    legal_name = StringField("Company name on invoices", render_kw={"autocomplete": "organization"})
-    address = TextAreaField("Address", render_kw={"autocomplete": "street-address", "rows": 4})
+    legal_name = StringField(Said("Company name on invoices"), render_kw={"autocomplete": "organization"})
+    address = TextAreaField(Said("Address"), render_kw={"autocomplete": "street-address", "rows": 4})
     country = SelectField(
-        "Country",
-        choices=[SelectChoice("", "Not given"), *(SelectChoice(code, name) for code, name in COUNTRIES.items())],
+        Said("Country"),
+        choices=lambda: [SelectChoice("", _("Not given")), *_countries()],
         render_kw={"autocomplete": "country"},
     )
-    tax_id = StringField("Tax id", render_kw={"autocomplete": "off"})
-    purchase_order = StringField("Purchase order", render_kw={"autocomplete": "off"})
+    tax_id = StringField(Said("Tax id"), render_kw={"autocomplete": "off"})
+    purchase_order = StringField(Said("Purchase order"), render_kw={"autocomplete": "off"})
+
+    language = SelectField(
+        Said("Language of mails"),
+        default="",
+        choices=lambda: (
+            [SelectChoice("", language_name(ENGLISH))]
+            + [SelectChoice(each, language_name(each)) for each in LANGUAGES if each != ENGLISH]
+        ),
+    )
 
     def values(self) -> dict[str, str]:
         """What the verb takes."""
@@ -44,13 +57,19 @@ class BillingForm(RefusableForm):
 class PurchaseOrderForm(RefusableForm):
     """The purchase order of one invoice."""
 
-    purchase_order = StringField("Purchase order of this invoice", render_kw={"autocomplete": "off"})
+    purchase_order = StringField(Said("Purchase order of this invoice"), render_kw={"autocomplete": "off"})
 
 
 class DraftNotesForm(PurchaseOrderForm):
     """What staff can put on an invoice besides its figures."""
 
     memo = TextAreaField("Memo to the customer", render_kw={"rows": 4})
+
+
+def _countries() -> list[SelectChoice]:
+    """The countries by their names in the reader's language; letters with accents stand beside those without."""
+    names = sorted((normalize("NFKD", country_name(code)), code) for code in COUNTRIES)
+    return [SelectChoice(code, country_name(code)) for _name, code in names]
 
 
 def billing_values(organization: Organization) -> dict[str, str | None]:

@@ -6,7 +6,10 @@ from datetime import date
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate, pairwise
 
-from portal.infra.formats import compact, quantity
+from portal.core.saying import Said
+from portal.infra.formats import compact, dated, month_name, quantity
+from portal.infra.formats import day as day_name
+from portal.infra.languages import _, told
 
 WIDTH, HEIGHT = 960, 240
 LEFT, TOP, BOTTOM = 72, 16, 26
@@ -15,7 +18,7 @@ LABEL_ABOVE = 5
 SERIES_COLOURS = 3
 # Below so many bars stand months, below more of them years.
 MOST_MONTH_NAMES = 13
-OTHER = "Other"
+OTHER = Said("Other")
 _TENTH = Decimal("0.1")
 _SHORTENED_FROM = 10_000
 
@@ -71,7 +74,7 @@ class Chart:
 class Axis:
     """How the places of the time axis are written: beside a value, in the table, below the picture ("" for most).
 
-    `highest` begins the sentence about the highest place, `none` is a place that is none.
+    `highest` is the sentence about the highest place, `none` the one when there is none.
     """
 
     head: str
@@ -83,29 +86,29 @@ class Axis:
 
 
 DAYS = Axis(
-    "Day (UTC)",
-    "on",
-    "on any day",
-    lambda day: f"{day:%-d %b}",
-    lambda day: f"{day:%-d %b %Y}",
+    Said("Day (UTC)"),
+    Said("Highest on %(place)s: %(value)s."),
+    Said("Nothing on any day."),
+    lambda day: dated(day, "%-d %b", "MMMd"),
+    day_name,
     lambda day: str(day.day) if day.day % 7 == 1 else "",
 )
 # Hours are moments, and a moment is a date too.
 HOURS = Axis(
-    "Hour from (UTC)",
-    "in the hour from",
-    "in any hour",
-    lambda hour: f"{hour:%-d %b, %H:%M}",
-    lambda hour: f"{hour:%-d %b %Y, %H:%M}",
+    Said("Hour from (UTC)"),
+    Said("Highest in the hour from %(place)s: %(value)s."),
+    Said("Nothing in any hour."),
+    lambda hour: f"{dated(hour, '%-d %b', 'MMMd')}, {hour:%H:%M}",
+    lambda hour: f"{day_name(hour)}, {hour:%H:%M}",
     lambda hour: f"{hour:%H:%M}" if int(f"{hour:%H}") % 3 == 0 else "",
 )
 MONTHS = Axis(
-    "Month (UTC)",
-    "in",
-    "in any month",
-    lambda month: f"{month:%b %Y}",
-    lambda month: f"{month:%B %Y}",
-    lambda month: f"{month:%b}",
+    Said("Month (UTC)"),
+    Said("Highest in %(place)s: %(value)s."),
+    Said("Nothing in any month."),
+    lambda month: dated(month, "%b %Y", "yMMM"),
+    month_name,
+    lambda month: dated(month, "%b", "MMM"),
 )
 Values = Mapping[date, Decimal]
 
@@ -149,7 +152,7 @@ def bars(
             height = max(values.get(day, Decimal(0)), Decimal(0)) * scale
             if height:
                 base -= height
-                says = f"{axis.short(day)}, {name}: {say(values[day])}"
+                says = f"{axis.short(day)}, {told(name)}: {say(values[day])}"
                 drawn.append(Bar(number, tenths(LEFT + step * index + step / 10), tenths(base), tenths(height), says))
     levels = [top * level / GRID_LINES for level in range(GRID_LINES + 1)]
     return Chart(
@@ -212,7 +215,7 @@ def waterfall(
     return Chart(
         title=title,
         finding=finding,
-        head="Step",
+        head=_("Step"),
         series=(ends[1],),
         bars=tuple(bars),
         grid=tuple(Mark(Decimal(0), y(level), _short(level)) for level in grid),
@@ -234,7 +237,7 @@ def _largest(series: Sequence[tuple[str, Values]]) -> list[tuple[str, Values]]:
     named = sum(name != OTHER for name, _ in ordered[:SERIES_COLOURS])
     shown, rest = ordered[:named], ordered[named:]
     other: dict[date, Decimal] = {}
-    for _, values in rest:
+    for _name, values in rest:
         for day, value in values.items():
             other[day] = other.get(day, Decimal(0)) + value
     return [*shown, (OTHER, other)] if any(other.values()) else shown
@@ -259,8 +262,8 @@ def _finding(
     heights = dict(zip(days, _heights(days, shown), strict=True))
     highest = max(days, key=lambda day: (heights[day], day))
     if not heights[highest]:
-        return f"Nothing {axis.none}."
-    return f"Highest {axis.highest} {axis.name(highest)}: {say(heights[highest])}."
+        return _(axis.none)
+    return _(axis.highest, place=axis.name(highest), value=say(heights[highest]))
 
 
 def _short(value: Decimal) -> str:

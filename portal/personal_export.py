@@ -55,7 +55,8 @@ def _parts(user: User) -> Iterator[tuple[str, Select[*tuple[Any, ...]]]]:
     yield (
         "account",
         select(
-            User.public_id, User.email, User.name, User.staff_role, User.theme, User.created_at, User.disabled_at
+            *(User.public_id, User.email, User.name, User.staff_role, User.theme, User.language),
+            *(User.created_at, User.disabled_at),
         ).where(User.id == user.id),
     )
     yield (

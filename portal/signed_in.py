@@ -12,7 +12,7 @@ from flask import Response, current_app, g, redirect, request, url_for
 from portal.announcements.models import Announcement
 from portal.announcements.queries import put_away_by, shown_now
 from portal.core.errors import NotAllowed, NotFound
-from portal.infra import clock
+from portal.infra import clock, languages
 from portal.infra.db import STAFF, SYSTEM, act_as, acting_as, tenant, transaction
 from portal.infra.pages import policy_of
 from portal.organizations.roles import Permission
@@ -92,7 +92,16 @@ def identify() -> Identity | None:
                         note_seen(token, now=clock.now())
         if g.identity is not None:
             g.actor = g.identity.actor
+            _speak_to(g.identity)
     return cast(Identity | None, g.identity)
+
+
+def _speak_to(identity: Identity) -> None:
+    """The pages of staff are in English; a customer's are in the language that they have chosen, if any."""
+    if identity.staff_role is not None:
+        languages.speak_english()
+    else:
+        languages.prefer(identity.language)
 
 
 def _idle_limits() -> IdleLimits:

@@ -6,7 +6,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState, SyncState
+from portal.core.saying import Said
 from portal.infra.formats import day, moment, money
+from portal.infra.languages import _
 from portal.invoicing.models import Invoice
 
 SOON_SECONDS, WATCHING_SECONDS = 2, 5
@@ -89,51 +91,65 @@ def _look_again(invoice: Invoice) -> int | None:
 
 def _headline(invoice: Invoice) -> str:
     if invoice.state == InvoiceState.VOID or not invoice.amount_due:
-        return "Nothing is due"
+        return _("Nothing is due")
     amount = money(invoice.amount_due, invoice.currency)
     if invoice.payment_state in (PaymentState.PAID, PaymentState.REFUNDED):
-        return f"{amount} {invoice.payment_state}"
-    return amount if invoice.payment_state == PaymentState.UNCOLLECTIBLE else f"{amount} due"
+        return (
+            _("%(amount)s refunded", amount=amount)
+            if invoice.payment_state == PaymentState.REFUNDED
+            else _("%(amount)s paid", amount=amount)
+        )
+    return amount if invoice.payment_state == PaymentState.UNCOLLECTIBLE else _("%(amount)s due", amount=amount)
 
 
 def _sentence(invoice: Invoice, today: date) -> str:
     if invoice.state == InvoiceState.VOID:
-        return "This invoice is void: it does not count, and there is nothing to pay."
+        return _("This invoice is void: it does not count, and there is nothing to pay.")
     if not invoice.amount_due:
-        return "There is nothing to pay."
+        return _("There is nothing to pay.")
     if invoice.payment_state in _BEFORE_PAYMENT and invoice.sync_state != SyncState.SYNCED:
-        return _SENDING[SyncState(invoice.sync_state)]
+        return _(_SENDING[SyncState(invoice.sync_state)])
     if invoice.payment_state == PaymentState.PAID:
-        return f"Paid on {moment(invoice.paid_at)}. Thank you." if invoice.paid_at else "Paid. Thank you."
+        return (
+            _("Paid on %(moment)s. Thank you.", moment=moment(invoice.paid_at))
+            if invoice.paid_at
+            else _("Paid. Thank you.")
+        )
     due = _due(invoice, today)
     return {
         PaymentState.NONE: due,
         PaymentState.OPEN: due,
-        PaymentState.FAILED: f"{invoice.payment_message or 'The payment failed.'} {due}".strip(),
-        PaymentState.ACTION_REQUIRED: f"Your bank wants the payment to be confirmed; the Pay link leads there. {due}",
-        PaymentState.PROCESSING: "Your payment is on its way. With some banks this takes a few days.",
-        PaymentState.UNCOLLECTIBLE: "We no longer expect a payment for this invoice.",
-        PaymentState.REFUNDED: "The payment was refunded.",
-        PaymentState.DISPUTED: "The payment is disputed at the bank; we wait for the bank's decision.",
+        PaymentState.FAILED: f"{invoice.payment_message or _('The payment failed.')} {due}".strip(),
+        PaymentState.ACTION_REQUIRED: _(
+            "Your bank wants the payment to be confirmed; the Pay link leads there. %(due)s", due=due
+        ),
+        PaymentState.PROCESSING: _("Your payment is on its way. With some banks this takes a few days."),
+        PaymentState.UNCOLLECTIBLE: _("We no longer expect a payment for this invoice."),
+        PaymentState.REFUNDED: _("The payment was refunded."),
+        PaymentState.DISPUTED: _("The payment is disputed at the bank; we wait for the bank's decision."),
     }[PaymentState(invoice.payment_state)]
 
 
 _SENDING = {
-    SyncState.NONE: "The payment page is being prepared.",
-    SyncState.PENDING: "The payment page is being prepared; the Pay link appears here in a moment.",
-    SyncState.UNKNOWN: "We do not know yet whether the payment page is ready. Nothing is billed twice; we look again.",
-    SyncState.MISMATCH: "We are checking this invoice. There is nothing that you have to do.",
-    SyncState.DEAD: "We are checking this invoice. There is nothing that you have to do.",
+    SyncState.NONE: Said("The payment page is being prepared."),
+    SyncState.PENDING: Said("The payment page is being prepared; the Pay link appears here in a moment."),
+    SyncState.UNKNOWN: Said(
+        "We do not know yet whether the payment page is ready. Nothing is billed twice; we look again."
+    ),
+    SyncState.MISMATCH: Said("We are checking this invoice. There is nothing that you have to do."),
+    SyncState.DEAD: Said("We are checking this invoice. There is nothing that you have to do."),
 }
 
 
 def _due(invoice: Invoice, today: date) -> str:
     if invoice.due_date is None:
-        return "Please pay on receipt."
+        return _("Please pay on receipt.")
     late_from = overdue_since(invoice, today)
     if late_from is not None:
-        return f"Overdue since {day(late_from)}: payment was due on {day(invoice.due_date)}."
-    return f"Payment is due on {day(invoice.due_date)}."
+        return _(
+            "Overdue since %(since)s: payment was due on %(day)s.", since=day(late_from), day=day(invoice.due_date)
+        )
+    return _("Payment is due on %(day)s.", day=day(invoice.due_date))
 
 
 def _pay_url(invoice: Invoice, settings: Settings) -> str | None:

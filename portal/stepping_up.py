@@ -11,6 +11,7 @@ from flask import current_app, request
 
 from portal.core.errors import InvalidInput
 from portal.core.money import to_major
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.formats import wait_words
@@ -55,7 +56,7 @@ def ask() -> Question | None:
     wait = _count_try()
     if wait is not None:
         words = wait_words(-(-wait // timedelta(seconds=1)))
-        return _question(f"Too many tries. Try again in {words}.")
+        return _question(Said("Too many tries. Try again in %(wait)s.", wait=words))
     token, now = request.cookies[cookie_name()], clock.now()
     try:
         with acting_as(SYSTEM), transaction():

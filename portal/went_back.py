@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.infra.formats import day, money
+from portal.infra.languages import _
 from portal.invoicing.models import Invoice
 from portal.payments.reversal_models import Dispute, Refund
 from portal.payments.reversing import disputes_on, refunds_on
@@ -32,31 +33,37 @@ def _summary(invoice: Invoice, refunds: list[Refund], disputes: list[Dispute]) -
     refunded = sum(each.amount for each in refunds if each.state == "succeeded")
     lost = sum(each.amount for each in disputes if each.status == "lost")
     if lost:
-        return f"The bank gave {money(lost, invoice.currency)} back to the customer."
+        return _("The bank gave %(amount)s back to the customer.", amount=money(lost, invoice.currency))
     if not refunded:
         return None
     amount = money(refunded, invoice.currency)
     whole = money(invoice.amount_paid, invoice.currency)
-    return f"Refunded: {amount}." if refunded >= invoice.amount_paid else f"Partly refunded: {amount} of {whole}."
+    return (
+        _("Refunded: %(amount)s.", amount=amount)
+        if refunded >= invoice.amount_paid
+        else _("Partly refunded: %(amount)s of %(whole)s.", amount=amount, whole=whole)
+    )
 
 
 def _refund_words(refund: Refund, currency: str) -> str:
     amount = money(refund.amount, currency)
     return {
-        "pending": f"Refund of {amount} is on its way",
-        "succeeded": f"Refunded {amount}",
-        "failed": f"Refund of {amount} failed: the bank did not take it",
-        "dead": f"Refund of {amount} was not made: {refund.message}",
+        "pending": _("Refund of %(amount)s is on its way", amount=amount),
+        "succeeded": _("Refunded %(amount)s", amount=amount),
+        "failed": _("Refund of %(amount)s failed: the bank did not take it", amount=amount),
+        "dead": _("Refund of %(amount)s was not made: %(message)s", amount=amount, message=refund.message),
     }[refund.state]
 
 
 def _dispute_words(dispute: Dispute, currency: str) -> str:
     amount = money(dispute.amount, currency)
     if dispute.status == "won":
-        return f"Dispute over {amount} won: the payment stays"
+        return _("Dispute over %(amount)s won: the payment stays", amount=amount)
     if dispute.status == "lost":
-        return f"Dispute over {amount} lost: it went back to the customer"
+        return _("Dispute over %(amount)s lost: it went back to the customer", amount=amount)
     if not dispute.is_open:
-        return f"The bank asked about {amount}"
-    until = f" until {day(dispute.due_by.date())}" if dispute.due_by and dispute.status == "needs_response" else ""
-    return f"Disputed at the bank: {amount}, to be answered{until}" if until else f"Disputed at the bank: {amount}"
+        return _("The bank asked about %(amount)s", amount=amount)
+    if dispute.due_by and dispute.status == "needs_response":
+        until = day(dispute.due_by.date())
+        return _("Disputed at the bank: %(amount)s, to be answered until %(day)s", amount=amount, day=until)
+    return _("Disputed at the bank: %(amount)s", amount=amount)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from portal.budgets.models import Budget
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.money import LARGEST_AMOUNT, major_text
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.models import Organization
@@ -29,7 +30,7 @@ class Watched:
     @property
     def label(self) -> str:
         """For people."""
-        return "Everything" if self.by is None else f"{self.by}: {self.value}"
+        return Said("Everything") if self.by is None else f"{self.by}: {self.value}"
 
 
 def set_budget(
@@ -41,7 +42,7 @@ def set_budget(
     """
     _check(organization, amount, thresholds)
     if len(budgets_of(organization.id)) >= MOST_BUDGETS:
-        raise InvalidInput(f"There are {MOST_BUDGETS} budgets already; remove one first.")
+        raise InvalidInput(Said("There are %(most)s budgets already; remove one first.", most=MOST_BUDGETS))
     budget = Budget(
         organization_id=organization.id,
         by=watched.by,
@@ -55,7 +56,7 @@ def set_budget(
             db.session.add(budget)
     except IntegrityError:
         raise InvalidInput(
-            f"There is a budget of “{watched.label}” already; remove it first.", field="watched"
+            Said("There is a budget of “%(label)s” already; remove it first.", label=watched.label), field="watched"
         ) from None
     audit.record(
         "set a budget",
@@ -70,11 +71,18 @@ def set_budget(
 def _check(organization: Organization, amount: int, thresholds: Sequence[int]) -> None:
     if not 0 < amount <= LARGEST_AMOUNT:
         largest = major_text(LARGEST_AMOUNT, organization.currency)
-        raise InvalidInput(f"A budget is more than nothing and at most {largest}.", field="amount")
+        raise InvalidInput(
+            Said("A budget is more than nothing and at most %(largest)s.", largest=largest), field="amount"
+        )
     if not 1 <= len(set(thresholds)) <= MOST_THRESHOLDS:
-        raise InvalidInput(f"A budget warns at 1 to {MOST_THRESHOLDS} different percentages.", field="thresholds")
+        raise InvalidInput(
+            Said("A budget warns at 1 to %(most)s different percentages.", most=MOST_THRESHOLDS), field="thresholds"
+        )
     if not all(1 <= each <= LARGEST_THRESHOLD for each in thresholds):
-        raise InvalidInput(f"A budget warns at whole percentages from 1 to {LARGEST_THRESHOLD}.", field="thresholds")
+        raise InvalidInput(
+            Said("A budget warns at whole percentages from 1 to %(largest)s.", largest=LARGEST_THRESHOLD),
+            field="thresholds",
+        )
 
 
 def remove_budget(public_id: UUID, *, now: datetime) -> Budget:

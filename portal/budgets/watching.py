@@ -23,6 +23,7 @@ from portal.core.periods import Month
 from portal.forecasting.models import Forecast
 from portal.infra.db import db, transaction
 from portal.infra.formats import money, month_name
+from portal.infra.languages import _, speaking, told
 from portal.mailing.models import MailKind
 from portal.mailing.writing import settings_now, write_about
 from portal.organizations.models import Organization
@@ -90,10 +91,11 @@ def look(organization: Organization, *, now: datetime) -> int:
         ahead = _newly_passed(budget, month, Reached.EXPECTED, of_budget.expected, now=now)
         _tell(budget, month, Reached.SPENT, spent)
         _tell(budget, month, Reached.EXPECTED, ahead)
-        if spent:
-            _write(organization, budget, month, Reached.SPENT, max(spent), of_budget, now=now)
-        elif ahead:
-            _write(organization, budget, month, Reached.EXPECTED, max(ahead), of_budget, now=now)
+        with speaking(organization.language):
+            if spent:
+                _write(organization, budget, month, Reached.SPENT, max(spent), of_budget, now=now)
+            elif ahead:
+                _write(organization, budget, month, Reached.EXPECTED, max(ahead), of_budget, now=now)
         warned += bool(spent or ahead)
     return warned
 
@@ -168,13 +170,28 @@ def _write(
 ) -> None:
     currency, label = organization.currency, watched_by(budget).label
     amount, spent = money(budget.amount, currency), money(figures.spent, currency)
-    of_what = "" if budget.by is None else f" of {label}"
-    if reached is Reached.SPENT:
-        subject = f"{threshold}% of the {month_name(month.first_day)} budget{of_what} used ({spent} of {amount})"
-    else:
+    values = {"month": month_name(month.first_day), "amount": amount}
+    if reached is Reached.EXPECTED:
         assert figures.expected is not None
         expected = money(figures.expected, currency)
-        subject = f"{month_name(month.first_day)} is expected to come to {expected}, above the budget of {amount}"
+        subject = _(
+            "%(month)s is expected to come to %(expected)s, above the budget of %(amount)s", **values, expected=expected
+        )
+    elif budget.by is None:
+        subject = _(
+            "%(percent)s%% of the %(month)s budget used (%(spent)s of %(amount)s)",
+            **values,
+            percent=threshold,
+            spent=spent,
+        )
+    else:
+        subject = _(
+            "%(percent)s%% of the %(month)s budget of %(label)s used (%(spent)s of %(amount)s)",
+            **values,
+            percent=threshold,
+            label=label,
+            spent=spent,
+        )
     write_about(
         MailKind.BUDGET,
         organization,
@@ -183,7 +200,7 @@ def _write(
         now=now,
         sentence=f"{subject[0].upper()}{subject[1:]}.",
         organization=organization.name,
-        budget=label,
+        budget=told(label),
         amount=amount,
         spent=spent,
         expected=money(figures.expected, currency) if figures.expected is not None else "",

@@ -11,6 +11,7 @@ from portal.catalog.queries import contract_of, plans_of, subscriptions_of
 from portal.catalog.wording import price_in_words, said
 from portal.core.subscriptions import Contract, Interval, Period
 from portal.infra.formats import days, quantity
+from portal.infra.languages import _
 from portal.organizations.models import Organization
 
 _INSTANT = timedelta(microseconds=1)
@@ -135,19 +136,26 @@ def _coming(
     end = contract.ended_at
     if state == "ended":
         assert end is not None
-        return [f"Ended on {said(end)}"]
+        return [_("Ended on %(moment)s", moment=said(end))]
     sentences = []
     trial_end = contract.trial_ends_at
     if state == "to come":
-        sentences.append(f"Starts on {said(subscription.started_at)}")
+        sentences.append(_("Starts on %(moment)s", moment=said(subscription.started_at)))
     if trial_end is not None and now < trial_end and (end is None or trial_end < end):
-        sentences.append(f"Trial until {said(trial_end)}, then its first fee")
+        sentences.append(_("Trial until %(moment)s, then its first fee", moment=said(trial_end)))
     for change in changes:
-        sentences.append(f"Changes to {quantity(change.quantity)} × {change.plan.name} on {said(change.effective_at)}")
+        sentences.append(
+            _(
+                "Changes to %(quantity)s × %(plan)s on %(moment)s",
+                quantity=quantity(change.quantity),
+                plan=change.plan.name,
+                moment=said(change.effective_at),
+            )
+        )
     if end is not None:
-        sentences.append(f"Ends on {said(end)}")
+        sentences.append(_("Ends on %(moment)s", moment=said(end)))
     elif state == "running":
         renewal = contract.period_end_after(now)
         assert renewal is not None, "what runs without an end has a period"
-        sentences.append(f"Renews on {said(renewal)}")
+        sentences.append(_("Renews on %(moment)s", moment=said(renewal)))
     return sentences

@@ -1,4 +1,4 @@
-"""Prices, coupons and moments in the words of pages: numbers follow the reader's locale, sentences are English."""
+"""Prices, coupons and moments in the words of pages: numbers and sentences as the reader has them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,21 @@ from portal.catalog.models import Coupon
 from portal.core.exact import ZERO, exactly
 from portal.core.periods import midnight
 from portal.core.pricing import Model, Terms, Tier
+from portal.core.saying import Said
 from portal.core.sentences import percent, price_sentence
 from portal.infra.formats import day, moment, money, quantity, unit_amount
+from portal.infra.languages import _
 
 
 def price_in_words(terms: Terms, *, unit: str, currency: str, interval: str = "month") -> str:
     """A price in one sentence without its full stop, as a surface shows it."""
     words = price_sentence(
-        terms, unit=unit, money=lambda amount: unit_amount(amount, currency), number=quantity, period=interval
+        terms,
+        unit=_(unit),
+        money=lambda amount: unit_amount(amount, currency),
+        number=quantity,
+        period=interval,
+        say=_,
     )
     return f"{words[:1].upper()}{words[1:]}"
 
@@ -32,13 +39,13 @@ class TierRow:
 
 
 _MODELS = {
-    Model.PER_UNIT: "Per unit",
-    Model.GRADUATED: "Graduated: each tier at its own price",
-    Model.VOLUME: "Volume: everything at the price of the tier that is reached",
-    Model.PACKAGE: "Packages, each one that is begun",
-    Model.PERCENTAGE: "Percentage of a turnover",
-    Model.GRADUATED_PERCENTAGE: "Percentage of a turnover, each tier at its own rate",
-    Model.FLAT_FEE: "Flat fee",
+    Model.PER_UNIT: Said("Per unit"),
+    Model.GRADUATED: Said("Graduated: each tier at its own price"),
+    Model.VOLUME: Said("Volume: everything at the price of the tier that is reached"),
+    Model.PACKAGE: Said("Packages, each one that is begun"),
+    Model.PERCENTAGE: Said("Percentage of a turnover"),
+    Model.GRADUATED_PERCENTAGE: Said("Percentage of a turnover, each tier at its own rate"),
+    Model.FLAT_FEE: Said("Flat fee"),
 }
 _RATED = (Model.PERCENTAGE, Model.GRADUATED_PERCENTAGE)
 
@@ -53,20 +60,26 @@ def terms_facts(terms: Terms, *, unit: str, currency: str, interval: str = "mont
         return cost(amount) if terms.model in _RATED else f"{quantity(amount)} {unit}"
 
     facts: list[tuple[str, str | None]] = [
-        ("Model", _MODELS[terms.model]),
-        ("Price each", None if terms.tiers else _each(terms, terms.unit_amount, currency)),
-        ("Units in a package", counted(terms.package_size) if terms.model is Model.PACKAGE else None),
-        (f"Free each {interval}", counted(terms.free_quantity) if terms.free_quantity else None),
-        (f"Free events each {interval}", str(terms.free_events) if terms.free_events else None),
-        ("Fee of each event", cost(terms.fee_per_event) if terms.fee_per_event else None),
-        ("At least for each event", cost(terms.event_minimum) if terms.event_minimum else None),
-        ("At most for each event", None if terms.event_maximum is None else cost(terms.event_maximum)),
-        ("Without usage", "The first tier’s flat amount" if terms.zero_usage_charges_first_flat else None),
-        ("Discount", percent(terms.discount_percent) if terms.discount_percent else None),
-        (f"At least each {interval}", cost(terms.minimum) if terms.minimum else None),
-        (f"At most each {interval}", None if terms.maximum is None else cost(terms.maximum)),
-        ("Credit for usage each month", cost(terms.monthly_credit) if terms.monthly_credit else None),
-        ("Fee and usage each month at least", cost(terms.commitment) if terms.commitment else None),
+        (_("Model"), _MODELS[terms.model]),
+        (_("Price each"), None if terms.tiers else _each(terms, terms.unit_amount, currency)),
+        (_("Units in a package"), counted(terms.package_size) if terms.model is Model.PACKAGE else None),
+        (
+            _("Free each %(interval)s", interval=_(interval)),
+            counted(terms.free_quantity) if terms.free_quantity else None,
+        ),
+        (
+            _("Free events each %(interval)s", interval=_(interval)),
+            str(terms.free_events) if terms.free_events else None,
+        ),
+        (_("Fee of each event"), cost(terms.fee_per_event) if terms.fee_per_event else None),
+        (_("At least for each event"), cost(terms.event_minimum) if terms.event_minimum else None),
+        (_("At most for each event"), None if terms.event_maximum is None else cost(terms.event_maximum)),
+        (_("Without usage"), _("The first tier’s flat amount") if terms.zero_usage_charges_first_flat else None),
+        (_("Discount"), percent(terms.discount_percent) if terms.discount_percent else None),
+        (_("At least each %(interval)s", interval=_(interval)), cost(terms.minimum) if terms.minimum else None),
+        (_("At most each %(interval)s", interval=_(interval)), None if terms.maximum is None else cost(terms.maximum)),
+        (_("Credit for usage each month"), cost(terms.monthly_credit) if terms.monthly_credit else None),
+        (_("Fee and usage each month at least"), cost(terms.commitment) if terms.commitment else None),
     ]
     return [(name, value) for name, value in facts if value is not None]
 
@@ -113,4 +126,6 @@ def coupon_in_words(coupon: Coupon) -> str:
         assert coupon.amount is not None
         assert coupon.currency is not None
         worth = money(coupon.amount, coupon.currency)
-    return f"{worth} off {' and '.join(coupon.products) if coupon.products else 'each invoice'}"
+    if not coupon.products:
+        return _("%(worth)s off each invoice", worth=worth)
+    return _("%(worth)s off %(products)s", worth=worth, products=_(" and ").join(coupon.products))

@@ -1,7 +1,10 @@
 """Refusals that a person can read and a program can match.
 
-One handler per surface turns them into a page, a problem document or an exit code.
+One handler per surface turns them into a page, a problem document or an exit code. Their sentences are Said: English
+for programs, and the reader's language on a page.
 """
+
+from portal.core.saying import Said
 
 
 class PortalError(Exception):
@@ -12,7 +15,7 @@ class PortalError(Exception):
 
     def __init__(self, sentence: str, *, field: str | None = None) -> None:
         super().__init__(sentence)
-        self.sentence = sentence
+        self.sentence: str = Said(sentence)
         self.field = field
 
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,7 +30,9 @@ class Month:
         try:
             day = date.fromisoformat(f"{text}-01")
         except ValueError:
-            raise InvalidInput(f"“{text}” is not a month; write it like 2026-10.", field="month") from None
+            raise InvalidInput(
+                Said("“%(text)s” is not a month; write it like 2026-10.", text=text), field="month"
+            ) from None
         return cls(day.year, day.month)
 
     @property

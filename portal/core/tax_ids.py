@@ -3,6 +3,7 @@
 import re
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 
 LONGEST = 40
 # What follows the prefix in a VAT identification number, by country (the prefix of Greece is EL).
@@ -33,7 +34,7 @@ def checked_tax_id(typed: str | None, country: str | None) -> str | None:
     if not text:
         return None
     if len(text) > LONGEST:
-        raise InvalidInput(f"A tax id has at most {LONGEST} characters.", field="tax_id")
+        raise InvalidInput(Said("A tax id has at most %(longest)s characters.", longest=LONGEST), field="tax_id")
     form = _VAT_FORMS.get(country or "")
     if form is None or country is None:
         return text
@@ -42,8 +43,12 @@ def checked_tax_id(typed: str | None, country: str | None) -> str | None:
     number = number if number.startswith(prefix) else prefix + number
     if not re.fullmatch(prefix + form, number, re.ASCII):
         raise InvalidInput(
-            f"“{text}” is not a VAT number of this country: it begins with {prefix} and has the digits and letters that"
-            " the tax office gave you.",
+            Said(
+                "“%(text)s” is not a VAT number of this country: it begins with %(prefix)s and has the digits and"
+                " letters that the tax office gave you.",
+                text=text,
+                prefix=prefix,
+            ),
             field="tax_id",
         )
     return number

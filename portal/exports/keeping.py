@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, text
 
 from portal.core.errors import NotFound, NotReady
+from portal.core.saying import Said
 from portal.exports.making import MAKE
 from portal.exports.models import Export, ExportPart, ExportState
 from portal.exports.wishes import Wish
@@ -42,7 +43,7 @@ def ask_for(organization_id: int, wish: Wish, *, units: int, by: str, now: datet
     query = select(func.count()).select_from(Export)
     open_ones = query.where(Export.organization_id == organization_id, Export.finished_at.is_(None))
     if (db.session.scalar(open_ones) or 0) >= MOST_OPEN:
-        raise NotReady(f"{MOST_OPEN} exports are being made. Wait for one of them, or cancel one.")
+        raise NotReady(Said("%(most)s exports are being made. Wait for one of them, or cancel one.", most=MOST_OPEN))
     export = Export(
         organization_id=organization_id,
         kind=wish.kind,

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from portal.core.errors import NotReady
 from portal.core.exact import plain
 from portal.core.periods import Month, midnight
+from portal.core.saying import Said
 from portal.exports.wishes import Piece, Wish
 from portal.infra.db import db
 from portal.infra.pages import csv_text
@@ -86,7 +87,7 @@ class Events:
         day = date.fromisoformat(written) if written else wish.first_day
         archived = archive_sentence(Month.of(day))
         if archived is not None:
-            raise NotReady(f"{archived} Choose other days, or usage by the day.")
+            raise NotReady(Said("%(archived)s Choose other days, or usage by the day.", archived=archived))
         chosen = EventFilter(day, meter=wish.meter)
         found = list(events_of_day(organization_id, chosen, most=EVENTS_IN_A_PIECE, after=read_place(place)))
         where = wish.choice.where

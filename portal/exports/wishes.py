@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.exports.models import ExportKind
 from portal.usage.grouping import Choice, read_where
 
@@ -61,7 +62,7 @@ def check_wish(wish: Wish, *, now: datetime) -> None:
     if wish.first_day > wish.last_day:
         raise InvalidInput("The last day is before the first.", field="last_day")
     if wish.first_day < EARLIEST or wish.last_day > now.date() + timedelta(days=1):
-        raise InvalidInput(f"Choose days from {EARLIEST} to tomorrow.", field="first_day")
+        raise InvalidInput(Said("Choose days from %(earliest)s to tomorrow.", earliest=EARLIEST), field="first_day")
     if wish.last_day - wish.first_day > LONGEST:
         raise InvalidInput("One export has at most three years; make several.", field="last_day")
     if not wish.kind.is_of_usage and (wish.meter or wish.where):

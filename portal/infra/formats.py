@@ -1,7 +1,8 @@
 """Numbers, money and dates as people write them.
 
-Numbers and money follow the locale that the browser asks for; dates are English, like the words around them. Files
-and answers to programs are the same for everybody.
+Numbers and money follow the locale that the browser asks for, within the language of the words if that was chosen or
+is not English; dates are in the language of the words around them. Files and answers to programs are the same for
+everybody.
 """
 
 import re
@@ -11,12 +12,14 @@ from decimal import Decimal, localcontext
 from typing import cast
 
 from babel import Locale, negotiate_locale
+from babel.dates import format_interval, format_skeleton
 from babel.numbers import format_compact_decimal
 from flask import g, has_request_context, request
 
 from portal.core.currencies import exponent_of
 from portal.core.exact import EXACT, plain
 from portal.core.money import to_major
+from portal.infra.languages import ENGLISH, current_language, ngettext, rules_numbers
 
 # The first one of a language is also for its other countries. All of them are written from left to right.
 LOCALES = (
@@ -26,7 +29,6 @@ LOCALES = (
 _BY_TAG = {tag.lower(): Locale.parse(tag, sep="-") for tag in LOCALES}
 _BY_TAG |= {locale.language: locale for locale in reversed(_BY_TAG.values())}
 DEFAULT = _BY_TAG["en-us"]
-_COUNTRIES = Locale("en").territories
 _SECONDS_A_MINUTE = 60
 MINUS = "\u2212"
 _FILE_OR_PROGRAM = re.compile(r"/(api|webhooks)/.*|.*\.[a-z]+")
@@ -34,17 +36,27 @@ _LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
 
 
 def current_locale() -> Locale:
-    """The locale of this request for a page, chosen once from Accept-Language; American English for all else.
+    """The locale of this request for a page, chosen once from its language and Accept-Language; else American English.
 
-    The response varies by that header from then on (see pages.py), and only then.
+    The response varies by that header from then on (see pages.py), and only then. A mail has that of its language.
     """
-    if not has_request_context() or _FILE_OR_PROGRAM.fullmatch(request.path):
+    if has_request_context() and _FILE_OR_PROGRAM.fullmatch(request.path):
         return DEFAULT
+    if not has_request_context():
+        language = current_language()
+        return DEFAULT if language == ENGLISH else _locale_of([language])
     if "locale" not in g:
         asked = [tag for tag, quality in request.accept_languages if quality]
-        found = negotiate_locale(asked, _BY_TAG, sep="-", aliases={})
-        g.locale = _BY_TAG[found.lower()] if found else DEFAULT
+        if rules_numbers():
+            language = current_language()
+            asked = [*(tag for tag in asked if tag.lower().partition("-")[0] == language), language]
+        g.locale = _locale_of(asked)
     return cast(Locale, g.locale)
+
+
+def _locale_of(asked: list[str]) -> Locale:
+    found = negotiate_locale(asked, _BY_TAG, sep="-", aliases={})
+    return _BY_TAG[found.lower()] if found else DEFAULT
 
 
 def money(value: int, currency: str) -> str:
@@ -95,17 +107,20 @@ def _written(number: Decimal, decimals: int, currency: str | None = None) -> str
 
 def moment(value: datetime) -> str:
     """A moment with its zone said: 22 Nov 2026, 14:32 UTC."""
-    return f"{value.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+    at = value.astimezone(UTC)
+    return f"{day(at)}, {at:%H:%M} UTC"
 
 
 def day(value: date) -> str:
     """A day: 22 Nov 2026."""
-    return f"{value:%-d %b %Y}"
+    return dated(value, "%-d %b %Y", "yMMMd")
 
 
 def days(first: date, last: date) -> str:
     """A period as people write it, both ends included: 1\u201330 Nov 2026, UTC."""
-    if (first.year, first.month) == (last.year, last.month):
+    if current_language() != ENGLISH:
+        text = str(format_interval(first, last, "yMMMd", locale=_words_locale()))
+    elif (first.year, first.month) == (last.year, last.month):
         text = f"{first.day}\u2013{day(last)}" if first != last else day(last)
     else:
         text = f"{day(first)} \u2013 {day(last)}"
@@ -114,18 +129,35 @@ def days(first: date, last: date) -> str:
 
 def month_name(value: date) -> str:
     """A month by its first day: November 2026."""
-    return f"{value:%B %Y}"
+    return dated(value, "%B %Y", "yMMMM")
+
+
+def dated(value: date, english: str, skeleton: str) -> str:
+    """A date in the language of the words: in English as strftime writes it, else as the locale writes such a skeleton.
+
+    Source for skeletons: CLDR, date field symbols; "yMMMd" is a day with its month in short.
+    """
+    if current_language() == ENGLISH:
+        return f"{value:{english}}"
+    return str(format_skeleton(skeleton, value, locale=_words_locale()))
+
+
+def _words_locale() -> Locale:
+    """The locale of the words: that of the numbers where both are of one language, so that both are of one country."""
+    language = current_language()
+    return current_locale() if current_locale().language == language else Locale(language)
 
 
 def country_name(code: str) -> str:
-    """A country in English, from its two letters; letters that mean nothing stay as they are."""
-    return str(_COUNTRIES.get(code, code))
+    """A country from its two letters; letters that mean nothing stay as they are."""
+    return str(_words_locale().territories.get(code, code))
 
 
 def wait_words(seconds: int) -> str:
     """So many seconds as people say it, rounded up: "40 seconds", "5 minutes"."""
-    count, unit = (seconds, "second") if seconds < _SECONDS_A_MINUTE else (-(-seconds // _SECONDS_A_MINUTE), "minute")
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+    if seconds < _SECONDS_A_MINUTE:
+        return ngettext("%(num)s second", "%(num)s seconds", seconds)
+    return ngettext("%(num)s minute", "%(num)s minutes", -(-seconds // _SECONDS_A_MINUTE))
 
 
 FILTERS = {

@@ -21,8 +21,11 @@ from werkzeug.exceptions import BadRequest, HTTPException, SecurityError
 
 from portal.core.errors import PortalError
 from portal.core.exact import plain
+from portal.core.saying import Said
 from portal.core.visible import hides_something, visible
+from portal.infra import languages
 from portal.infra.formats import FILTERS
+from portal.infra.languages import told
 
 View = TypeVar("View", bound=Callable[..., Any])
 csrf = CSRFProtect()
@@ -62,6 +65,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ParseException, _broken_body)
     app.register_error_handler(Exception, _crash)
     app.jinja_env.filters.update(FILTERS)
+    languages.init_app(app)
     # What senders wrote is shown as it is, on pages and in mails; people's forms refuse it (see _begin).
     app.jinja_env.finalize = _shown
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -69,6 +73,8 @@ def init_app(app: Flask) -> None:
 
 def _shown(value: Any) -> Any:
     """What a template writes. Markup was made by templates, so its texts have been here."""
+    if isinstance(value, Said):
+        return visible(told(value))
     return visible(value) if type(value) is str else value
 
 
@@ -79,9 +85,9 @@ def _begin() -> None:
     forms = ("application/x-www-form-urlencoded", "multipart/form-data")
     sent = [*request.args.values(), *(request.form.values() if request.mimetype in forms else ())]
     if any("\0" in value for value in sent):
-        raise BadRequest("A NUL character cannot be part of a text.")
+        raise BadRequest(Said("A NUL character cannot be part of a text."))
     if request.method == "POST" and any(map(hides_something, sent)):
-        raise BadRequest("A text holds a character that cannot be seen and changes how it reads. Type it anew.")
+        raise BadRequest(Said("A text holds a character that cannot be seen and changes how it reads. Type it anew."))
 
 
 def _add_headers(response: Response) -> Response:
@@ -102,7 +108,7 @@ def _add_headers(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if settings.is_production:
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    if "locale" in g:
+    if "locale" in g or "language" in g:
         response.vary.add("Accept-Language")
     if request.endpoint != "static" or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "private, no-store")
@@ -133,7 +139,7 @@ def _error(status: int, title: str, sentence: str, *, code: str, field: str | No
 def _portal_error(error: PortalError) -> Response:
     return _error(
         error.status,
-        _TITLES.get(error.status, "That did not work"),
+        _TITLES.get(error.status, Said("That did not work")),
         error.sentence,
         code=error.code,
         field=error.field,
@@ -143,23 +149,23 @@ def _portal_error(error: PortalError) -> Response:
 def _csrf_error(_error_: CSRFError) -> Response:
     return _error(
         400,
-        "The form is too old",
-        "Nothing was changed. Go back, reload the page and send it again.",
+        Said("The form is too old"),
+        Said("Nothing was changed. Go back, reload the page and send it again."),
         code="form_token",
     )
 
 
 def _database_error(error: DBAPIError) -> Response:
     if isinstance(error, DataError):
-        sentence = "A value is longer or larger than can be kept. Nothing was changed."
+        sentence = Said("A value is longer or larger than can be kept. Nothing was changed.")
         return _error(422, _TITLES[422], sentence, code="invalid_input")
     # Only its first words: the details quote what was to be written.
     words = str(error.orig).partition("\n")[0]
     current_app.logger.error("database error", extra={"error": words[:200]})
     return _error(
         503,
-        "Busy just now",
-        "The database did not answer in time. Nothing was changed; try again in a few seconds.",
+        Said("Busy just now"),
+        Said("The database did not answer in time. Nothing was changed; try again in a few seconds."),
         code="busy",
     )
 
@@ -182,30 +188,30 @@ def _crash(error: Exception) -> Response:
     current_app.logger.exception("unexpected error", exc_info=error)
     return _error(
         500,
-        "Something went wrong",
-        "This is our fault and has been logged. Amounts that are final are not affected.",
+        Said("Something went wrong"),
+        Said("This is our fault and has been logged. Amounts that are final are not affected."),
         code="internal",
     )
 
 
 _TITLES = {
-    400: "That request cannot be read",
-    401: "Say who you are",
-    403: "Your role does not include this",
-    404: "There is nothing here",
-    405: "That does not work this way",
-    409: "Something has changed in between",
-    413: "That is too large",
-    415: "That kind of content is not taken",
-    422: "Something does not fit",
-    429: "Too many requests",
-    500: "Something went wrong",
-    503: "Busy just now",
+    400: Said("That request cannot be read"),
+    401: Said("Say who you are"),
+    403: Said("Your role does not include this"),
+    404: Said("There is nothing here"),
+    405: Said("That does not work this way"),
+    409: Said("Something has changed in between"),
+    413: Said("That is too large"),
+    415: Said("That kind of content is not taken"),
+    422: Said("Something does not fit"),
+    429: Said("Too many requests"),
+    500: Said("Something went wrong"),
+    503: Said("Busy just now"),
 }
 _SENTENCES = {
-    404: "The address may be mistyped, or the page belongs to another organization.",
-    405: "This address does not take that kind of request.",
-    413: "The body is larger than this address takes.",
+    404: Said("The address may be mistyped, or the page belongs to another organization."),
+    405: Said("This address does not take that kind of request."),
+    413: Said("The body is larger than this address takes."),
 }
 
 

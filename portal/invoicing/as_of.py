@@ -16,6 +16,7 @@ from sqlalchemy.types import Date
 from portal.core.errors import InvalidInput
 from portal.core.exact import plain
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.infra import outbox
 from portal.infra.db import Model, Numbered, db
 from portal.infra.outbox import Lease
@@ -72,7 +73,9 @@ def require_settled(instant: datetime, *, now: datetime) -> None:
     """Raise InvalidInput for an instant of which not everything is known yet."""
     if instant > now - SETTLED_AFTER:
         minutes = SETTLED_AFTER // timedelta(minutes=1)
-        raise InvalidInput(f"Choose a time that is at least {minutes} minutes ago.", field="time")
+        raise InvalidInput(
+            Said("Choose a time that is at least %(minutes)s minutes ago.", minutes=minutes), field="time"
+        )
 
 
 def require_events(month: Month) -> None:
@@ -80,7 +83,8 @@ def require_events(month: Month) -> None:
     sentence = archive_sentence(month)
     if sentence is not None:
         raise InvalidInput(
-            f"{sentence} Without them only the ends of days can be told; leave out the time.", field="time"
+            Said("%(archived)s Without them only the ends of days can be told; leave out the time.", archived=sentence),
+            field="time",
         )
 
 

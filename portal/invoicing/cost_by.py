@@ -17,6 +17,7 @@ from portal.core.allocating import allocate_by_weight
 from portal.core.errors import InvalidInput
 from portal.core.exact import ZERO, exactly
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.infra.db import db
 from portal.invoicing.cost_lines import Amounts, Bill, CostLine, Segment, bill_of, segments_of
 from portal.organizations.models import Organization
@@ -147,10 +148,10 @@ def _split(line: CostLine, question: Question, weights: Mapping[int, Mapping[str
 
 def _label(value: Value, question: Question) -> str:
     if value is None:
-        return "Not attributed"
+        return Said("Not attributed")
     if question.by == BY_METER:
         return question.meters[value]
-    return value or f"Without {question.by}"
+    return value or Said("Without %(by)s", by=Said(question.by))
 
 
 def in_order(group: Group) -> tuple[int, int, str]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from portal.core.errors import InvalidInput
 from portal.core.money import major_text, round_together
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.invoicing.cost_by import Costs, Group, GroupKind, Value, costs_of, in_order
 from portal.invoicing.cost_lines import Amounts
 from portal.organizations.models import Organization
@@ -16,7 +17,7 @@ from portal.organizations.models import Organization
 EARLIEST = Month(2000, 1)
 MOST_VALUES = 100
 CSV_HEAD = ("Month", "By", "Value", "Kind", "Currency", "Net", "Tax", "Amount", "Share %", "Month before", "Change")
-_EVERYTHING_ELSE, _TOTAL = "Everything else", "Total"
+_EVERYTHING_ELSE, _TOTAL = Said("Everything else"), Said("Total")
 
 
 @dataclass(frozen=True, slots=True)

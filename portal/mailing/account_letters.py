@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from portal.config import Settings
 from portal.core.errors import PortalError
+from portal.core.saying import Said
 from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.formats import moment
+from portal.infra.languages import _, speaking
 from portal.infra.mail import Letter, NotNow, Refused, deliver, domain_of, server_of
 from portal.infra.outbox import LONGEST_BACKOFF_SECONDS, Lease, RetryLater
 from portal.mailing.writing import settings_now
@@ -24,20 +26,20 @@ from portal.organizations.models import AccountLetter
 NO_SERVER = "Not sent: no mail server is set."
 TOO_LATE = "Not sent: it would have come too late."
 _SUBJECTS = {
-    LetterKind.RESET_PASSWORD: "Set a new password",
-    LetterKind.CONFIRM_EMAIL: "Confirm your new e-mail address",
-    LetterKind.EMAIL_CHANGING: "Your e-mail address is about to change",
-    LetterKind.EMAIL_CHANGED: "Your e-mail address was changed",
-    LetterKind.PASSWORD_CHANGED: "Your password was changed",
-    LetterKind.TWO_FACTORS_ON: "Signing in needs a code now",
-    LetterKind.TWO_FACTORS_OFF: "Signing in needs no code any more",
-    LetterKind.NEW_RECOVERY_CODES: "You have new recovery codes",
-    LetterKind.INVITATION: "You are invited",
-    LetterKind.PASSKEY_ADDED: "A passkey was added to your account",
-    LetterKind.PASSKEY_REMOVED: "A passkey was removed from your account",
-    LetterKind.API_KEY_ADDED: "An API key was made",
-    LetterKind.API_KEY_REMOVED: "An API key was revoked",
-    LetterKind.APPROVAL_WANTED: "A second approval is wanted",
+    LetterKind.RESET_PASSWORD: Said("Set a new password"),
+    LetterKind.CONFIRM_EMAIL: Said("Confirm your new e-mail address"),
+    LetterKind.EMAIL_CHANGING: Said("Your e-mail address is about to change"),
+    LetterKind.EMAIL_CHANGED: Said("Your e-mail address was changed"),
+    LetterKind.PASSWORD_CHANGED: Said("Your password was changed"),
+    LetterKind.TWO_FACTORS_ON: Said("Signing in needs a code now"),
+    LetterKind.TWO_FACTORS_OFF: Said("Signing in needs no code any more"),
+    LetterKind.NEW_RECOVERY_CODES: Said("You have new recovery codes"),
+    LetterKind.INVITATION: Said("You are invited"),
+    LetterKind.PASSKEY_ADDED: Said("A passkey was added to your account"),
+    LetterKind.PASSKEY_REMOVED: Said("A passkey was removed from your account"),
+    LetterKind.API_KEY_ADDED: Said("An API key was made"),
+    LetterKind.API_KEY_REMOVED: Said("An API key was revoked"),
+    LetterKind.APPROVAL_WANTED: Said("A second approval is wanted"),
 }
 _PATHS = {
     LetterKind.RESET_PASSWORD: "/reset-password",
@@ -57,7 +59,8 @@ def send_account_letter(lease: Lease, *, letter_id: int) -> None:
         if letter.expires_at <= clock.now() or settings.smtp_url is None:
             letter.last_error = NO_SERVER if settings.smtp_url is None else TOO_LATE
             return
-        mail = _write(letter, settings, now=clock.now())
+        with speaking(_language_of(letter)):
+            mail = _write(letter, settings, now=clock.now())
     error, wait = None, False
     try:
         refused = deliver(mail, server_of(settings.smtp_url))
@@ -77,6 +80,13 @@ def send_account_letter(lease: Lease, *, letter_id: int) -> None:
 
 def _lock(letter_id: int) -> AccountLetter | None:
     return db.session.get(AccountLetter, letter_id, with_for_update=True, populate_existing=True)
+
+
+def _language_of(letter: AccountLetter) -> str | None:
+    """A person's own; for somebody who is invited and has none, that of the organization's mails."""
+    if letter.user is not None:
+        return None if letter.user.staff_role else letter.user.language
+    return letter.invitation.organization.language if letter.invitation else None
 
 
 def _write(letter: AccountLetter, settings: Settings, *, now: datetime) -> Letter:
@@ -102,7 +112,7 @@ def _write(letter: AccountLetter, settings: Settings, *, now: datetime) -> Lette
     }
     template = current_app.jinja_env.get_template(f"mail/account/{kind}.txt")
     body = template.render(**values, layout="mail/_as_html.html")
-    subject = f"{settings.seller_name}: {_SUBJECTS[kind]}"
+    subject = f"{settings.seller_name}: {_(_SUBJECTS[kind])}"
     page = current_app.jinja_env.get_template("mail/_page.html")
     return Letter(
         message_id=f"account-{letter.id}-{int(now.timestamp())}@{domain_of(settings.mail_from)}",

@@ -7,6 +7,7 @@ from typing import Any
 from portal.config import Settings
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra.formats import day, money, month_name
+from portal.infra.languages import _
 from portal.invoicing.credit_note_models import CreditNote
 from portal.invoicing.credit_note_queries import corrections_of
 from portal.invoicing.exporting.printed import printed_invoice
@@ -67,7 +68,7 @@ def facts_of(invoice: Invoice, settings: Settings, *, now: datetime) -> Facts:
         days_left=(invoice.due_date - today).days,
         overdue=day(late_from) if late_from else "",
         sentence=_sentence(invoice, to_pay, standing),
-        rows=[*printed["details"], *([row["label"], row["amount"]] for row in printed["sums"])],
+        rows=[[_(label), value] for label, value in _rows(printed)],
         notes=printed["notes"],
         page_url=f"{settings.portal_url}/invoices/{invoice.public_id}",
         pay_url=standing.pay_url if corrections.still_due else None,
@@ -75,19 +76,23 @@ def facts_of(invoice: Invoice, settings: Settings, *, now: datetime) -> Facts:
     )
 
 
+def _rows(printed: dict[str, Any]) -> list[list[str]]:
+    return [*printed["details"], *([row["label"], row["amount"]] for row in printed["sums"])]
+
+
 def _sentence(invoice: Invoice, to_pay: int, standing: Standing) -> str:
     if invoice.state == InvoiceState.VOID or to_pay:
         return standing.sentence
-    return "There is nothing to pay." if invoice.amount_due else ""
+    return _("There is nothing to pay.") if invoice.amount_due else ""
 
 
 def credit_facts(note: CreditNote, settings: Settings) -> dict[str, Any]:
     """What there is to say of a credit note, in the words of its page."""
-    rows = [["Reason", note.reason], ["Credited", money(note.total, note.currency)]]
+    rows = [[_("Reason"), note.reason], [_("Credited"), money(note.total, note.currency)]]
     uses = (
-        ("Taken off what was due", note.off_due - note.overpaid),
-        ("Refunded" if note.sync_state == "synced" else "Being refunded", note.to_refund),
-        ("Put on the account balance", note.to_balance + note.overpaid),
+        (_("Taken off what was due"), note.off_due - note.overpaid),
+        (_("Refunded") if note.sync_state == "synced" else _("Being refunded"), note.to_refund),
+        (_("Put on the account balance"), note.to_balance + note.overpaid),
     )
     return {
         "note_number": str(note.number),
@@ -100,10 +105,10 @@ def credit_facts(note: CreditNote, settings: Settings) -> dict[str, Any]:
 def refund_facts(refund: Refund, invoice: Invoice) -> dict[str, Any]:
     """What there is to say of a refund; the reason is for staff."""
     rows = [
-        ["Refunded", money(refund.amount, invoice.currency)],
-        ["On", day(refund.created_at.astimezone(UTC).date())],
-        ["Paid", money(invoice.amount_paid, invoice.currency)],
-        ["Gone back in all", money(invoice.amount_refunded, invoice.currency)],
+        [_("Refunded"), money(refund.amount, invoice.currency)],
+        [_("On"), day(refund.created_at.astimezone(UTC).date())],
+        [_("Paid"), money(invoice.amount_paid, invoice.currency)],
+        [_("Gone back in all"), money(invoice.amount_refunded, invoice.currency)],
     ]
     return {"refunded": money(refund.amount, invoice.currency), "rows": rows}
 
@@ -120,5 +125,7 @@ def dispute_facts(dispute: Dispute, invoice: Invoice, settings: Settings) -> dic
 def days_until(days_left: int, due: str) -> str:
     """When an invoice is due, as a subject says it: "is due in 3 days, on 6 Dec 2026"."""
     if days_left == 0:
-        return f"is due today, {due}"
-    return f"is due {'tomorrow' if days_left == 1 else f'in {days_left} days'}, on {due}"
+        return _("is due today, %(day)s", day=due)
+    if days_left == 1:
+        return _("is due tomorrow, on %(day)s", day=due)
+    return _("is due in %(days)s days, on %(day)s", days=days_left, day=due)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from portal.core.lifecycle import InvoiceState, PaymentState
 from portal.infra import clock, outbox
 from portal.infra.db import db
+from portal.infra.languages import speaking
 from portal.infra.outbox import Lease, RetryLater
 from portal.invoicing import announcing
 from portal.invoicing.credit_note_models import CreditNote
@@ -75,7 +76,8 @@ def write_credited(lease: Lease, *, credit_note_id: int) -> None:
     with lease.transaction():
         note = db.session.get_one(CreditNote, credit_note_id, populate_existing=True)
         invoice = lock_invoice(note.invoice_id)
-        more = credit_facts(note, settings_now())
+        with speaking(invoice.organization.language):
+            more = credit_facts(note, settings_now())
         write(MailKind.CREDITED, invoice, key=f"credited:{note.id}", now=clock.now(), **more)
 
 
@@ -86,7 +88,8 @@ def write_refunded(lease: Lease, *, refund_id: int) -> None:
         refund = db.session.get_one(Refund, refund_id, populate_existing=True)
         invoice = lock_invoice(refund.invoice_id)
         if refund.state == "succeeded":
-            more = refund_facts(refund, invoice)
+            with speaking(invoice.organization.language):
+                more = refund_facts(refund, invoice)
             write(MailKind.REFUNDED, invoice, key=f"refunded:{refund.id}", now=clock.now(), **more)
 
 

@@ -3,6 +3,7 @@
 from portal.infra import clock, outbox
 from portal.infra.db import db
 from portal.infra.formats import moment
+from portal.infra.languages import _, speaking
 from portal.infra.outbox import Lease
 from portal.mailing.models import MailKind
 from portal.mailing.writing import settings_now, write_about
@@ -17,15 +18,16 @@ def write_disabled(lease: Lease, *, endpoint_id: int) -> None:
         endpoint = db.session.get_one(WebhookEndpoint, endpoint_id, with_for_update=True, populate_existing=True)
         if endpoint.disabled_at is None or endpoint.removed_at is not None:
             return
-        write_about(
-            MailKind.WEBHOOK,
-            endpoint.organization,
-            "a webhook endpoint was disabled",
-            key=f"webhook:{endpoint.id}:{endpoint.disabled_at.isoformat()}",
-            now=clock.now(),
-            organization=endpoint.organization.name,
-            url=endpoint.url,
-            because=endpoint.disabled_because,
-            disabled_at=moment(endpoint.disabled_at),
-            page_url=f"{settings_now().portal_url}/webhooks",
-        )
+        with speaking(endpoint.organization.language):
+            write_about(
+                MailKind.WEBHOOK,
+                endpoint.organization,
+                _("a webhook endpoint was disabled"),
+                key=f"webhook:{endpoint.id}:{endpoint.disabled_at.isoformat()}",
+                now=clock.now(),
+                organization=endpoint.organization.name,
+                url=endpoint.url,
+                because=endpoint.disabled_because,
+                disabled_at=moment(endpoint.disabled_at),
+                page_url=f"{settings_now().portal_url}/webhooks",
+            )

@@ -13,6 +13,7 @@ from portal.config import Settings
 from portal.infra import outbox
 from portal.infra.db import db
 from portal.infra.ids import uuid7
+from portal.infra.languages import _, speaking
 from portal.infra.mail import one_line
 from portal.invoicing.models import Invoice
 from portal.mailing.facts import Facts, days_until, facts_of
@@ -32,13 +33,15 @@ def settings_now() -> Settings:
 def write(kind: MailKind, invoice: Invoice, *, key: str, now: datetime, **more: Any) -> None:
     """Write a mail about an invoice and queue it, in the current transaction; `more` is for its template.
 
+    It is in the language of the organization's mails; staff get theirs in English.
     Idempotent by organization and `key`: what has been written once is not written again, whatever it says now.
     """
     settings = settings_now()
-    facts = facts_of(invoice, settings, now=now)
-    subject = one_line(f"{facts.organization}: {_SUBJECTS[kind](facts, more)}")
     has_pdf = kind is MailKind.ISSUED and settings.mail_attach_pdf
-    body_text, body_html = _render(kind, subject, {**more, "facts": facts, "has_pdf": has_pdf})
+    with speaking(None if kind is MailKind.DISPUTED else invoice.organization.language):
+        facts = facts_of(invoice, settings, now=now)
+        subject = one_line(f"{facts.organization}: {_SUBJECTS[kind](facts, more)}")
+        body_text, body_html = _render(kind, subject, {**more, "facts": facts, "has_pdf": has_pdf})
     add(
         organization_id=invoice.organization_id,
         invoice_id=invoice.id,
@@ -53,7 +56,10 @@ def write(kind: MailKind, invoice: Invoice, *, key: str, now: datetime, **more: 
 
 
 def write_about(kind: MailKind, of: Organization, subject: str, *, key: str, now: datetime, **values: Any) -> None:
-    """Write a mail that is about no invoice and queue it, in the current transaction. Idempotent as `write` is."""
+    """Write a mail that is about no invoice and queue it, in the current transaction. Idempotent as `write` is.
+
+    The caller speaks the language of the organization's mails, because it makes the subject.
+    """
     settings = settings_now()
     line = one_line(f"{of.name}: {subject}")
     choice_url = f"{settings.portal_url}/settings/mail"
@@ -91,36 +97,45 @@ def _render(kind: MailKind, subject: str, values: dict[str, Any]) -> tuple[str, 
     return _EMPTY_LINES.sub("\n\n", text).strip() + "\n", page
 
 
-def _issued(facts: Facts, _: dict[str, Any]) -> str:
+def _issued(facts: Facts, _more: dict[str, Any]) -> str:
     if facts.nothing_to_pay:
-        return f"invoice {facts.number}, nothing to pay"
-    return f"invoice {facts.number}, {facts.amount}, {'paid' if facts.is_settled else f'due {facts.due}'}"
+        return _("invoice %(number)s, nothing to pay", number=facts.number)
+    if facts.is_settled:
+        return _("invoice %(number)s, %(amount)s, paid", number=facts.number, amount=facts.amount)
+    return _("invoice %(number)s, %(amount)s, due %(day)s", number=facts.number, amount=facts.amount, day=facts.due)
 
 
-def _receipt(facts: Facts, _: dict[str, Any]) -> str:
-    return f"receipt for invoice {facts.number}, {facts.amount}"
+def _receipt(facts: Facts, _more: dict[str, Any]) -> str:
+    return _("receipt for invoice %(number)s, %(amount)s", number=facts.number, amount=facts.amount)
 
 
 def _failed_payment(facts: Facts, more: dict[str, Any]) -> str:
-    what = "wants your confirmation" if more["wants_confirmation"] else "failed"
-    return f"the payment of invoice {facts.number}, {facts.amount}, {what}"
+    about = {"number": facts.number, "amount": facts.amount}
+    if more["wants_confirmation"]:
+        return _("the payment of invoice %(number)s, %(amount)s, wants your confirmation", **about)
+    return _("the payment of invoice %(number)s, %(amount)s, failed", **about)
 
 
-def _reminder(facts: Facts, _: dict[str, Any]) -> str:
-    when = f"overdue since {facts.overdue}" if facts.overdue else days_until(facts.days_left, facts.due)
-    return f"invoice {facts.number}, {facts.amount}, {when}"
+def _reminder(facts: Facts, _more: dict[str, Any]) -> str:
+    when = _("overdue since %(day)s", day=facts.overdue) if facts.overdue else days_until(facts.days_left, facts.due)
+    return _("invoice %(number)s, %(amount)s, %(when)s", number=facts.number, amount=facts.amount, when=when)
 
 
 def _credited(facts: Facts, more: dict[str, Any]) -> str:
-    return f"credit note {more['note_number']}, {more['credited']}, for invoice {facts.number}"
+    return _(
+        "credit note %(number)s, %(amount)s, for invoice %(invoice)s",
+        number=more["note_number"],
+        amount=more["credited"],
+        invoice=facts.number,
+    )
 
 
-def _voided(facts: Facts, _: dict[str, Any]) -> str:
-    return f"invoice {facts.number}, {facts.amount}, is void"
+def _voided(facts: Facts, _more: dict[str, Any]) -> str:
+    return _("invoice %(number)s, %(amount)s, is void", number=facts.number, amount=facts.amount)
 
 
 def _refunded(facts: Facts, more: dict[str, Any]) -> str:
-    return f"{more['refunded']} of invoice {facts.number} refunded"
+    return _("%(amount)s of invoice %(number)s refunded", amount=more["refunded"], number=facts.number)
 
 
 def _disputed(facts: Facts, more: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import or_, select, update
 
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.keys import is_key_text, key_text, secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.audit import Actor
 from portal.infra.db import db
@@ -104,13 +105,15 @@ def issue_key(
     Not idempotent: the text is shown once, so a form sent twice makes two keys, and both are listed.
     """
     if not name.strip() or len(name) > LONGEST_NAME:
-        raise InvalidInput(f"Name the key, in at most {LONGEST_NAME} characters.", field="name")
+        raise InvalidInput(Said("Name the key, in at most %(longest)s characters.", longest=LONGEST_NAME), field="name")
     if not scopes or not set(scopes) <= set(SCOPES):
         raise InvalidInput("Choose what the key may do.", field="scopes")
     # Held until the commit, so that two forms at once cannot both be the last that fits.
     db.session.execute(select(Organization.id).where(Organization.id == organization_id).with_for_update())
     if sum(is_usable(each, now=now) for each in keys_of(organization_id)) >= MOST_KEYS:
-        raise InvalidInput(f"An organization has at most {MOST_KEYS} keys that work. Revoke one first.", field="name")
+        raise InvalidInput(
+            Said("An organization has at most %(most)s keys that work. Revoke one first.", most=MOST_KEYS), field="name"
+        )
     return create_key(
         name=name.strip(),
         organization_id=organization_id,

@@ -3,10 +3,12 @@
 from babel import Locale
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.core.tax_ids import checked_tax_id
 from portal.core.taxes import TaxTreatment
 from portal.infra import audit
 from portal.infra.db import db
+from portal.infra.languages import LANGUAGES
 from portal.organizations.locking import lock_organization
 from portal.organizations.models import Organization
 
@@ -18,7 +20,7 @@ COUNTRIES: dict[str, str] = {
     for code, name in sorted(Locale("en").territories.items(), key=lambda item: item[1])
     if len(code) == 2 and code.isalpha() and code not in _NO_COUNTRIES
 }
-_FIELDS = ("legal_name", "address", "country", "tax_id", "purchase_order")
+_FIELDS = ("legal_name", "address", "country", "tax_id", "purchase_order", "language")
 
 
 def set_billing_details(
@@ -29,24 +31,26 @@ def set_billing_details(
     country: str | None,
     tax_id: str | None,
     purchase_order: str | None,
+    language: str | None = None,
 ) -> Organization:
-    """Set what drafts, and invoices that become final from now on, say of their buyer. Idempotent.
+    """Set what drafts, and invoices that become final from now on, say of their buyer, and the mails' language.
 
-    Final invoices stay as they are. Raises InvalidInput, naming the field; NotFound.
+    Idempotent; final invoices stay as they are. Raises InvalidInput, naming the field; NotFound.
     """
     organization = lock_organization(organization_id)
     country = (country or "").strip().upper() or None
     if country is not None and country not in COUNTRIES:
-        raise InvalidInput(f"“{country[:20]}” is not a country of the list.", field="country")
+        raise InvalidInput(Said("“%(country)s” is not a country of the list.", country=country[:20]), field="country")
     lines = [line.strip() for line in (address or "").splitlines() if line.strip()]
     if len(lines) > MOST_ADDRESS_LINES:
-        raise InvalidInput(f"An address has at most {MOST_ADDRESS_LINES} lines.", field="address")
+        raise InvalidInput(Said("An address has at most %(most)s lines.", most=MOST_ADDRESS_LINES), field="address")
     values = {
-        "legal_name": _text(legal_name, LONGEST_NAME, "legal_name", "A name"),
-        "address": _text("\n".join(lines), LONGEST_ADDRESS, "address", "An address"),
+        "legal_name": _text(legal_name, LONGEST_NAME, "legal_name", Said("A name")),
+        "address": _text("\n".join(lines), LONGEST_ADDRESS, "address", Said("An address")),
         "country": country,
         "tax_id": checked_tax_id(tax_id, country),
         "purchase_order": checked_purchase_order(purchase_order),
+        "language": language if language in LANGUAGES else None,
     }
     if organization.tax_treatment == TaxTreatment.REVERSE_CHARGE and values["tax_id"] is None:
         raise InvalidInput("With a reverse charge the invoice must show the customer's tax id.", field="tax_id")
@@ -68,11 +72,13 @@ def set_billing_details(
 
 def checked_purchase_order(typed: str | None) -> str | None:
     """A purchase order's number as it will stand on invoices; None if nothing was typed. Raises InvalidInput."""
-    return _text(typed, LONGEST_PURCHASE_ORDER, "purchase_order", "A purchase order")
+    return _text(typed, LONGEST_PURCHASE_ORDER, "purchase_order", Said("A purchase order"))
 
 
 def _text(typed: str | None, longest: int, field: str, what: str) -> str | None:
     text = (typed or "").strip()
     if len(text) > longest:
-        raise InvalidInput(f"{what} has at most {longest} characters.", field=field)
+        raise InvalidInput(
+            Said("%(what)s has at most %(longest)s characters.", what=what, longest=longest), field=field
+        )
     return text or None

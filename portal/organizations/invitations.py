@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.keys import secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db
 from portal.infra.mail import is_address
@@ -19,7 +20,7 @@ from portal.organizations.models import AccountLetter, Invitation, Membership, U
 from portal.organizations.passwords import hash_password, require_good_password
 from portal.organizations.people import add_member, create_user, user_by_email
 
-SPENT = "This invitation was used or taken back, or is too old. Ask whoever invited you for a new one."
+SPENT = Said("This invitation was used or taken back, or is too old. Ask whoever invited you for a new one.")
 
 
 def open_invitations(organization_id: int) -> list[Invitation]:

@@ -41,6 +41,8 @@ class Organization(Public, Model):
     tax_rounding: Mapped[TaxRounding] = mapped_column(Text, server_default="sum_by_net")
     prices_include_tax: Mapped[bool] = mapped_column(server_default=text("false"))
     billing_email: Mapped[str | None]
+    # Of mails; None is English.
+    language: Mapped[str | None]
     purchase_order: Mapped[str | None]
     collection_method: Mapped[str] = mapped_column(server_default="send_invoice")
     stripe_customer_id: Mapped[str | None] = mapped_column(unique=True)
@@ -67,6 +69,8 @@ class User(Public, Model):
     password_hash: Mapped[str]
     staff_role: Mapped[str | None]
     theme: Mapped[str] = mapped_column(server_default="system")
+    # None: what the browser asks for, and English in mails.
+    language: Mapped[str | None]
     # Keys of one letter can be in the way of speech input and other aids.
     shortcuts: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -30,6 +30,7 @@ from webauthn.helpers.structs import (
 
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.keys import secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.letters import LetterKind, ask_for_letter, lock_user
@@ -39,7 +40,7 @@ ANSWER_WITHIN = timedelta(minutes=5)
 MOST_PASSKEYS = 20
 # What comes from a browser may be any bytes at all.
 _NOT_TAKEN = (WebAuthnException, ValueError, KeyError, TypeError)
-_WRONG = "This passkey was not taken. Begin again, or use a code."
+_WRONG = Said("This passkey was not taken. Begin again, or use a code.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,9 @@ def _require_room(user: User) -> None:
         )
     count = db.session.scalar(select(func.count()).select_from(Passkey).where(Passkey.user_id == user.id)) or 0
     if count >= MOST_PASSKEYS:
-        raise InvalidInput(f"There are {MOST_PASSKEYS} passkeys already. Remove one first.", field="name")
+        raise InvalidInput(
+            Said("There are %(most)s passkeys already. Remove one first.", most=MOST_PASSKEYS), field="name"
+        )
 
 
 def _descriptors(user_id: int) -> list[PublicKeyCredentialDescriptor]:

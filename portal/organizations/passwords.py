@@ -7,6 +7,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 256
@@ -19,9 +20,13 @@ _hasher = PasswordHasher()
 def require_good_password(password: str, *, email: str, name: str) -> None:
     """Raises InvalidInput for a password that is too short, too long or easy to guess. Any characters will do."""
     if len(password) < SHORTEST_PASSWORD:
-        raise InvalidInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
+        raise InvalidInput(
+            Said("A password has at least %(shortest)s characters.", shortest=SHORTEST_PASSWORD), field="password"
+        )
     if len(password) > LONGEST_PASSWORD:
-        raise InvalidInput(f"A password has at most {LONGEST_PASSWORD} characters.", field="password")
+        raise InvalidInput(
+            Said("A password has at most %(longest)s characters.", longest=LONGEST_PASSWORD), field="password"
+        )
     about_them = [email.lower(), *email.lower().replace("@", ".").split("."), *name.lower().split()]
     if zxcvbn(password[:_LOOKED_AT], user_inputs=about_them)["score"] <= _WEAK_SCORE:
         raise InvalidInput(

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 
 from portal.core.errors import NotFound
 from portal.core.keys import secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db
 from portal.organizations.models import UserSession
@@ -107,7 +108,7 @@ def device_words(user_agent: str) -> str:
     browser, system = _first(_BROWSERS, user_agent), _first(_SYSTEMS, user_agent)
     if browser and system:
         return f"{browser} on {system}"
-    return browser or system or "An unknown browser"
+    return browser or system or Said("An unknown browser")
 
 
 def _first(words: tuple[tuple[str, str], ...], user_agent: str) -> str | None:

@@ -64,6 +64,7 @@ class Identity:
     viewing: Seat | None = None
     viewing_until: datetime | None = None
     shortcuts: bool = True
+    language: str | None = None
 
     @property
     def actor(self) -> Actor:
@@ -168,6 +169,7 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
         has_two_factors=with_code,
         confirmed_at=session.confirmed_at,
         shortcuts=user.shortcuts,
+        language=user.language,
         **_viewing(session, user, now=now),
     )
 
@@ -199,6 +201,11 @@ def choose_organization(token: str, slug: str, identity: Identity) -> None:
 def choose_theme(user_id: int, theme: str) -> None:
     """Remember whether a person wants light or dark pages, or as the system says."""
     db.session.execute(update(User).where(User.id == user_id).values(theme=theme))
+
+
+def choose_language(user_id: int, language: str | None) -> None:
+    """Remember the language in which a person reads pages and mails; None is what the browser asks for."""
+    db.session.execute(update(User).where(User.id == user_id).values(language=language))
 
 
 def choose_shortcuts(user_id: int, *, wanted: bool) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.sql import ColumnElement
 
 from portal.core.errors import InvalidInput
 from portal.core.keys import secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db
 from portal.infra.sealing import seal, unseal
@@ -21,7 +22,7 @@ from portal.organizations.models import Passkey, RecoveryCode, SecondFactor, Use
 from portal.organizations.passwords import require_password
 
 _PURPOSE = b"second factors"
-WRONG_CODE = "This code is not right, or was used already. Wait for the next one, or take a recovery code."
+WRONG_CODE = Said("This code is not right, or was used already. Wait for the next one, or take a recovery code.")
 
 
 def has_two_factors() -> ColumnElement[bool]:

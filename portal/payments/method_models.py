@@ -6,6 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import SmallInteger
 
+from portal.core.saying import Said
 from portal.infra.db import Model
 
 
@@ -36,8 +37,12 @@ class PaymentMethod(Model):
         """As people know it: "Visa •••• 4242, expires 12/2030"."""
         name = (self.brand or self.kind or "").replace("_", " ")
         number = f" •••• {self.last4}" if self.last4 else ""
-        expiry = f", expires {self.exp_month:02d}/{self.exp_year}" if self.exp_month else ""
-        return f"{name[:1].upper()}{name[1:]}{number}{expiry}"
+        known = f"{name[:1].upper()}{name[1:]}{number}"
+        if not self.exp_month:
+            return known
+        return Said(
+            "%(method)s, expires %(month)s/%(year)s", method=known, month=f"{self.exp_month:02d}", year=self.exp_year
+        )
 
     def is_expired(self, today: date) -> bool:
         """Whether its last month is over."""

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import select
 
+from portal.core.saying import Said
 from portal.infra import audit, clock
 from portal.infra.db import db
 from portal.infra.outbox import Lease
@@ -35,13 +36,21 @@ def method_of(organization_id: int) -> PaymentMethod | None:
 def how_paid(organization: Organization, method: PaymentMethod | None, *, days_until_due: int, today: date) -> str:
     """How invoices are paid, in a sentence for the customer."""
     if organization.collection_method == "send_invoice":
-        within = f"within {days_until_due} {'day' if days_until_due == 1 else 'days'}" if days_until_due else "at once"
-        return f"You pay each invoice {within}."
+        if not days_until_due:
+            return Said("You pay each invoice at once.")
+        if days_until_due == 1:
+            return Said("You pay each invoice within 1 day.")
+        return Said("You pay each invoice within %(days)s days.", days=days_until_due)
     if method is None:
-        return "Invoices are charged automatically, but there is no payment method yet: set one up to have them paid."
+        return Said(
+            "Invoices are charged automatically, but there is no payment method yet: set one up to have them paid."
+        )
     if method.is_expired(today):
-        return f"Invoices are charged automatically to {method.words}, which has expired: set up another one."
-    return f"Each invoice is charged automatically to {method.words}."
+        return Said(
+            "Invoices are charged automatically to %(method)s, which has expired: set up another one.",
+            method=method.words,
+        )
+    return Said("Each invoice is charged automatically to %(method)s.", method=method.words)
 
 
 def looking_again(event_type: str, subject: Mapping[str, Any]) -> Callable[[Lease], TakeOver] | None:

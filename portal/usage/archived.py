@@ -21,6 +21,7 @@ from sqlalchemy.types import Date, Integer, Text
 from portal.core.keys import canonical_json
 from portal.core.periods import Month
 from portal.core.quantities import Aggregation
+from portal.core.saying import Said
 from portal.infra.db import Model, Quantity, db
 from portal.usage.events import UsageRecord
 from portal.usage.writing import Key, array
@@ -178,4 +179,6 @@ def archive_sentence(month: Month) -> str | None:
     ).one_or_none()
     if row is None or row.state not in (ArchiveState.DROPPING, ArchiveState.DROPPED, ArchiveState.RESTORING):
         return None
-    return f"The events of this month are archived in {row.file_name} (SHA-256 {row.sha256})."
+    return Said(
+        "The events of this month are archived in %(file)s (SHA-256 %(sha256)s).", file=row.file_name, sha256=row.sha256
+    )

@@ -11,8 +11,10 @@ from wtforms.validators import InputRequired, Length
 
 from portal import stepping_up
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _, ngettext
 from portal.infra.pages import csv_response, policy
 from portal.organizations import account, sessions
 from portal.organizations.passwords import SHORTEST_PASSWORD
@@ -27,15 +29,19 @@ bp.before_request(guard_page)
 class PasswordForm(FlaskForm):
     """The password that is, and the one that is to be."""
 
-    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=1024)])
-    password = PasswordField("New password", [InputRequired("Enter a new password."), Length(max=1024)])
+    current = PasswordField(
+        Said("Current password"), [InputRequired(Said("Enter your current password.")), Length(max=1024)]
+    )
+    password = PasswordField(Said("New password"), [InputRequired(Said("Enter a new password.")), Length(max=1024)])
 
 
 class EmailForm(FlaskForm):
     """The new address, and the password: whoever can change the address can take the account."""
 
-    email = EmailField("New e-mail address", [InputRequired("Enter the new address."), Length(max=320)])
-    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=1024)])
+    email = EmailField(Said("New e-mail address"), [InputRequired(Said("Enter the new address.")), Length(max=320)])
+    current = PasswordField(
+        Said("Current password"), [InputRequired(Said("Enter your current password.")), Length(max=1024)]
+    )
 
 
 @bp.get("/settings/account")
@@ -94,7 +100,7 @@ def change_password() -> ResponseReturnValue:
         _refuse(form, refusal)
         return _password_page(form), 422
     give_password_try_back()
-    flash("Your password is changed. You are signed out everywhere else.", "success")
+    flash(_("Your password is changed. You are signed out everywhere else."), "success")
     return redirect(url_for(".show"), 303)
 
 
@@ -126,7 +132,7 @@ def change_email() -> ResponseReturnValue:
         _refuse(form, refusal)
         return _email_page(form), 422
     give_password_try_back()
-    flash("Follow the link in the mail to your new address. Until then you sign in with the old one.", "success")
+    flash(_("Follow the link in the mail to your new address. Until then you sign in with the old one."), "success")
     return redirect(url_for(".show"), 303)
 
 
@@ -136,7 +142,7 @@ def end_one(public_id: UUID) -> ResponseReturnValue:
     """Sign one other browser out."""
     with acting_as(SYSTEM), transaction():
         end_session(me().user_id, public_id)
-    flash("That session has ended.", "success")
+    flash(_("That session has ended."), "success")
     return redirect(url_for(".show"), 303)
 
 
@@ -146,7 +152,7 @@ def end_others() -> ResponseReturnValue:
     """Sign out everywhere but here."""
     with acting_as(SYSTEM), transaction():
         ended = end_other_sessions(me().user_id, request.cookies[cookie_name()])
-    flash(f"Ended {ended} other {'session' if ended == 1 else 'sessions'}.", "success")
+    flash(ngettext("Ended %(num)s other session.", "Ended %(num)s other sessions.", ended), "success")
     return redirect(url_for(".show"), 303)
 
 

@@ -11,8 +11,10 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import DataRequired, Length
 
 from portal.core.errors import PortalError
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.organizations.api_keys import (
     LONGEST_NAME,
@@ -35,22 +37,24 @@ bp.before_request(guard_page)
 class KeyForm(FlaskForm):
     """A new key: what it is called, what it may do, and when it ends by itself."""
 
-    name = StringField("Name", [DataRequired("Name the key after the machine that uses it."), Length(max=LONGEST_NAME)])
+    name = StringField(
+        Said("Name"), [DataRequired(Said("Name the key after the machine that uses it.")), Length(max=LONGEST_NAME)]
+    )
     scopes = SelectField(
-        "May",
-        choices=[
-            SelectChoice("ingest", "Send usage"),
-            SelectChoice("read", "Read usage and invoices"),
-            SelectChoice("both", "Both"),
+        Said("May"),
+        choices=lambda: [
+            SelectChoice("ingest", _("Send usage")),
+            SelectChoice("read", _("Read usage and invoices")),
+            SelectChoice("both", _("Both")),
         ],
     )
     days = SelectField(
-        "Ends",
-        choices=[
-            SelectChoice("90", "In 90 days"),
-            SelectChoice("30", "In 30 days"),
-            SelectChoice("365", "In a year"),
-            SelectChoice("0", "Never"),
+        Said("Ends"),
+        choices=lambda: [
+            SelectChoice("90", _("In 90 days")),
+            SelectChoice("30", _("In 30 days")),
+            SelectChoice("365", _("In a year")),
+            SelectChoice("0", _("Never")),
         ],
     )
 
@@ -112,15 +116,15 @@ def revoke(public_id: UUID) -> ResponseReturnValue:
     """End a key at once."""
     with acting_as(SYSTEM), transaction():
         revoke_key(my_seat().organization_id, public_id, now=clock.now())
-    flash("The key is revoked. The API refuses it from now on.", "success")
+    flash(_("The key is revoked. The API refuses it from now on."), "success")
     return redirect(url_for(".show"), 303)
 
 
 def state_of(key: ApiKey) -> str:
     """A key's state in a word."""
     if key.revoked_at is not None:
-        return "Revoked"
-    return "Works" if is_usable(key, now=clock.now()) else "Ended"
+        return Said("Revoked")
+    return Said("Works") if is_usable(key, now=clock.now()) else Said("Ended")
 
 
 def _page(form: KeyForm, *, sentence: str | None = None) -> str:

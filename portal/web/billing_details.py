@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from portal.billing_form import BillingForm, PurchaseOrderForm, billing_values
 from portal.core.errors import InvalidInput
 from portal.infra.db import transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.invoicing.draft_notes import set_purchase_order
 from portal.invoicing.exporting.files import is_open
@@ -42,7 +43,7 @@ def change() -> ResponseReturnValue:
     except InvalidInput as refusal:
         form.take(refusal)
         return _page(form), 422
-    flash("Drafts show it now, and invoices from the next one on. Final invoices stay as they are.", "success")
+    flash(_("Drafts show it now, and invoices from the next one on. Final invoices stay as they are."), "success")
     return redirect(url_for(".show"), 303)
 
 
@@ -69,7 +70,7 @@ def change_purchase_order(public_id: UUID) -> ResponseReturnValue:
     except InvalidInput as refusal:
         form.take(refusal)
         return _order_page(invoice, form), 422
-    flash("The purchase order is on the draft.", "success")
+    flash(_("The purchase order is on the draft."), "success")
     return redirect(url_for("invoices.show", public_id=public_id), 303)
 
 

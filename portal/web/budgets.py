@@ -19,8 +19,10 @@ from portal.budgets.watching import Figures, figures_of, warnings_of
 from portal.core.errors import InvalidInput
 from portal.core.money import major_text, round_to_minor, to_major
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import transaction
+from portal.infra.languages import _, told
 from portal.infra.pages import csv_response, policy
 from portal.infra.typed_numbers import NumberField
 from portal.organizations.models import Organization
@@ -39,14 +41,14 @@ bp.before_request(guard_page)
 class BudgetForm(FlaskForm):
     """What a new budget is of, its amount in the organization's currency, and at how many percent it warns."""
 
-    watched = SelectField("Budget of")
-    amount = NumberField("Amount a month")
-    thresholds = StringField("Warns at (%)", default=", ".join(map(str, USUAL_THRESHOLDS)))
+    watched = SelectField(Said("Budget of"))
+    amount = NumberField(Said("Amount a month"))
+    thresholds = StringField(Said("Warns at (%)"), default=", ".join(map(str, USUAL_THRESHOLDS)))
 
     def validate_thresholds(self, field: Field) -> None:
         """Whole numbers with commas; how large they may be is the verb's to say."""
         if not _PERCENTAGES.fullmatch((field.data or "").strip()):
-            raise ValidationError("Enter percentages with commas between them, for example 50, 80, 100.")
+            raise ValidationError(Said("Enter percentages with commas between them, for example 50, 80, 100."))
 
     @property
     def percentages(self) -> list[int]:
@@ -120,7 +122,7 @@ def create() -> ResponseReturnValue:
     watched = _watched(form.watched.data)
     amount = round_to_minor(form.amount.number, organization.currency)
     if to_major(amount, organization.currency) != form.amount.number:
-        form.amount.errors = [f"{organization.currency} has fewer decimals than this amount."]
+        form.amount.errors = [Said("%(currency)s has fewer decimals than this amount.", currency=organization.currency)]
         return _page(form, None), 422
     try:
         with transaction():
@@ -131,7 +133,7 @@ def create() -> ResponseReturnValue:
         named = {"amount": form.amount, "thresholds": form.thresholds}
         named.get(error.field or "", form.watched).errors = [error.sentence]
         return _page(form, None), 422
-    flash(f"The budget of “{watched.label}” is set. It warns; it does not stop usage.", "success")
+    flash(_("The budget of “%(label)s” is set. It warns; it does not stop usage.", label=watched.label), "success")
     return redirect(url_for(".index"), 303)
 
 
@@ -141,7 +143,7 @@ def remove(public_id: UUID) -> ResponseReturnValue:
     """Warn of it no more."""
     with transaction():
         budget = remove_budget(public_id, now=clock.now())
-    flash(f"The budget of “{watched_by(budget).label}” is removed.", "success")
+    flash(_("The budget of “%(label)s” is removed.", label=watched_by(budget).label), "success")
     return redirect(url_for(".index"), 303)
 
 
@@ -170,7 +172,9 @@ def _cards(organization: Organization, month: Month) -> list[Card]:
 
 def _form() -> BudgetForm:
     form = BudgetForm()
-    form.watched.choices = [SelectChoice(_written(each), each.label) for each in watchable(my_seat().organization_id)]
+    form.watched.choices = [
+        SelectChoice(_written(each), told(each.label)) for each in watchable(my_seat().organization_id)
+    ]
     return form
 
 

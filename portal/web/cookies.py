@@ -3,11 +3,13 @@
 from flask import current_app, request
 from werkzeug import Response
 
+from portal.infra.languages import COOKIE
 from portal.organizations.provider_sign_ins import BACK_WITHIN
 from portal.organizations.second_steps import CODE_WITHIN
 from portal.signed_in import cookie_name
 
 SECONDS_A_DAY = 24 * 60 * 60
+SECONDS_A_YEAR = 365 * SECONDS_A_DAY
 
 
 def keep_session(response: Response, token: str, *, days: int) -> None:
@@ -33,6 +35,11 @@ def keep_provider_sign_in(response: Response, token: str | None) -> None:
 def provider_sign_in_token() -> str:
     """The token of the way to the provider and back; empty if there is none."""
     return request.cookies.get(_provider_name(), "")
+
+
+def keep_language(response: Response, language: str) -> None:
+    """Remember in this browser which language was chosen before anybody signed in."""
+    _keep(response, COOKIE, language, SECONDS_A_YEAR)
 
 
 def _provider_name() -> str:

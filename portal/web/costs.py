@@ -9,6 +9,7 @@ from portal.charts import OTHER, SERIES_COLOURS, Chart, bars_per_day
 from portal.core.money import round_to_minor
 from portal.infra import clock
 from portal.infra.formats import money
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.cost_days import cost_by_day
 from portal.invoicing.cost_table import CSV_HEAD, CostTable, cost_table, csv_rows, month_asked
@@ -74,7 +75,7 @@ def _picture(table: CostTable) -> Chart | None:
         return None
     labels = {group.value: group.label for group in costs.groups if group.value is not None}
     return bars_per_day(
-        f"Usage cost per day ({currency})",
+        _("Usage cost per day (%(currency)s)", currency=currency),
         costs.bill.month.days(),
         [(labels[value] if value is not None else OTHER, of_day) for value, of_day in days.items()],
         lambda value: money(round_to_minor(value, currency), currency),

@@ -14,6 +14,7 @@ from portal.core.errors import InvalidInput
 from portal.core.lifecycle import InvoiceState
 from portal.core.money import major_text
 from portal.core.periods import Month, midnight
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import csv_response, policy
@@ -122,10 +123,12 @@ def chosen_instant(now: datetime) -> datetime | None:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is not None:
-        raise InvalidInput(f"“{text[:20]}” is not a time of a day (UTC); write it like 14:30.", field="time")
+        raise InvalidInput(
+            Said("“%(text)s” is not a time of a day (UTC); write it like 14:30.", text=text[:20]), field="time"
+        )
     instant = datetime.combine(day, moment, UTC)
     if instant < EARLIEST.start:
-        raise InvalidInput(f"Choose a day from {EARLIEST.first_day} on.", field="since")
+        raise InvalidInput(Said("Choose a day from %(first_day)s on.", first_day=EARLIEST.first_day), field="since")
     if instant.time() == time.max:
         return None
     require_settled(instant, now=now)
@@ -152,7 +155,7 @@ def chosen_day(now: datetime) -> date:
         return yesterday
     day = _day_of(text, now)
     if not EARLIEST.first_day <= day <= yesterday:
-        raise InvalidInput(f"Choose a day that is over: up to {yesterday}.", field="since")
+        raise InvalidInput(Said("Choose a day that is over: up to %(yesterday)s.", yesterday=yesterday), field="since")
     return day
 
 
@@ -161,7 +164,9 @@ def _day_of(text: str, now: datetime) -> date:
         return date.fromisoformat(text)
     except ValueError:
         example = now.date() - timedelta(days=1)
-        raise InvalidInput(f"“{text[:20]}” is not a day; write it like {example}.", field="since") from None
+        raise InvalidInput(
+            Said("“%(text)s” is not a day; write it like %(example)s.", text=text[:20], example=example), field="since"
+        ) from None
 
 
 def _is_frozen(organization: Organization, month: Month) -> bool:

@@ -13,23 +13,25 @@ from wtforms.validators import Length
 from portal.catalog.queries import meters_by_code
 from portal.core.errors import NotFound, PortalError
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.exports.keeping import ask_for, cancel, content_of, export_of, exports_of, note_asked, progress_of
 from portal.exports.making import MAKERS, is_small, made_at_once, wish_of
 from portal.exports.models import Export, ExportKind, ExportState
 from portal.exports.wishes import Wish, check_wish
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.exporting.year import years_issued
 from portal.organizations.roles import Permission
 from portal.signed_in import guard_page, me, my_seat
 
 KINDS = {
-    ExportKind.USAGE_CSV: "Usage by day, meter and property (CSV)",
-    ExportKind.EVENTS_CSV: "Usage events as they were sent (CSV)",
-    ExportKind.EVENTS_JSONL: "Usage events as they were sent (JSON lines)",
-    ExportKind.FOCUS_CSV: "Billed charges (FOCUS 1.2, CSV)",
-    ExportKind.INVOICES_JSONL: "Invoices as documents (JSON lines)",
+    ExportKind.USAGE_CSV: Said("Usage by day, meter and property (CSV)"),
+    ExportKind.EVENTS_CSV: Said("Usage events as they were sent (CSV)"),
+    ExportKind.EVENTS_JSONL: Said("Usage events as they were sent (JSON lines)"),
+    ExportKind.FOCUS_CSV: Said("Billed charges (FOCUS 1.2, CSV)"),
+    ExportKind.INVOICES_JSONL: Said("Invoices as documents (JSON lines)"),
 }
 CSV_HEAD = (
     *("Kind", "First day", "Last day", "Meter", "Property", "State", "Rows", "Bytes", "Asked by", "Asked at"),
@@ -43,17 +45,17 @@ bp.before_request(guard_page)
 class ExportForm(FlaskForm):
     """What is wanted in a file."""
 
-    kind = SelectField("What")
-    first_day = DateField("First day (UTC)")
-    last_day = DateField("Last day (UTC)")
-    meter = SelectField("Meter, of usage")
-    where = StringField("Property, of usage", [Length(max=300)])
+    kind = SelectField(Said("What"))
+    first_day = DateField(Said("First day (UTC)"))
+    last_day = DateField(Said("Last day (UTC)"))
+    meter = SelectField(Said("Meter, of usage"))
+    where = StringField(Said("Property, of usage"), [Length(max=300)])
 
     def validate_where(self, field: Field) -> None:
         """A dimension and its value."""
         name, between, value = (field.data or "").partition(":")
         if field.data and not (name and between and value):
-            raise ValidationError("Write a dimension and its value, like region:fra.")
+            raise ValidationError(Said("Write a dimension and its value, like region:fra."))
 
 
 @bp.get("/exports")
@@ -113,7 +115,7 @@ def create() -> ResponseReturnValue:
         return _page(form, sentence=refusal.sentence), refusal.status
     if body is not None:
         return _attached(Response(body, mimetype=wish.kind.mimetype), wish)
-    flash("The export is being made. This page shows how far it is; you need not stay.", "success")
+    flash(_("The export is being made. This page shows how far it is; you need not stay."), "success")
     return redirect(url_for(".index"), 303)
 
 
@@ -137,7 +139,7 @@ def stop(public_id: UUID) -> ResponseReturnValue:
     export = _one(public_id)
     with acting_as(SYSTEM), transaction():
         cancel(export.organization_id, public_id, now=clock.now())
-    flash("The export is cancelled; its file is deleted.", "success")
+    flash(_("The export is cancelled; its file is deleted."), "success")
     return redirect(url_for(".index"), 303)
 
 
@@ -148,9 +150,9 @@ def _attached(response: Response, wish: Wish) -> Response:
 
 def _form(**values: Any) -> ExportForm:
     form = ExportForm(**values)
-    form.kind.choices = [SelectChoice(kind.value, label) for kind, label in KINDS.items() if _may(kind)]
+    form.kind.choices = [SelectChoice(kind.value, _(label)) for kind, label in KINDS.items() if _may(kind)]
     meters = sorted(meters_by_code().values(), key=lambda meter: meter.name)
-    form.meter.choices = [SelectChoice("", "All meters"), *(SelectChoice(each.code, each.name) for each in meters)]
+    form.meter.choices = [SelectChoice("", _("All meters")), *(SelectChoice(each.code, each.name) for each in meters)]
     return form
 
 

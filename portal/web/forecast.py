@@ -12,11 +12,13 @@ from portal.charts import Chart, bars_per_day
 from portal.core.errors import InvalidInput
 from portal.core.money import major_text, round_to_minor, to_major
 from portal.core.periods import Month
+from portal.core.saying import Said
 from portal.core.statement import Statement
 from portal.forecasting.making import forecast_beside
 from portal.forecasting.reading import Outlook, comparisons, spread
 from portal.infra import clock
 from portal.infra.formats import money
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.changes import LineChange, line_changes
 from portal.invoicing.drafting import Draft, draft_of
@@ -27,7 +29,7 @@ from portal.usage.queries import usage_complete_up_to
 from portal.web.daily_costs import daily_costs
 
 LARGEST_PERCENT = 1_000
-SO_FAR, TO_COME = "So far", "Expected"
+SO_FAR, TO_COME = Said("So far"), Said("Expected")
 CSV_HEAD = ("line", "so_far", "expected", "currency")
 bp = Blueprint("forecast", __name__)
 bp.before_request(guard_page)
@@ -114,7 +116,10 @@ def _percent(code: str) -> int:
         raise InvalidInput("A change is a whole number of percent, such as 50 or -20.", field=f"change.{code}")
     percent = sign * int(digits)
     if not -100 <= percent <= LARGEST_PERCENT:
-        raise InvalidInput(f"A change lies between -100 and {LARGEST_PERCENT:,} percent.", field=f"change.{code}")
+        raise InvalidInput(
+            Said("A change lies between -100 and %(largest)s percent.", largest=f"{LARGEST_PERCENT:,}"),
+            field=f"change.{code}",
+        )
     return percent
 
 
@@ -130,8 +135,8 @@ def _picture(organization_id: int, month: Month, today: date, so_far: Statement,
     rest = to_major(expected.total - so_far.total, currency) / days_left(month, today)
     ahead = {day: max(rest, Decimal(0)) for day in month.days() if day >= today}
     return bars_per_day(
-        f"Cost per day ({currency})",
+        _("Cost per day (%(currency)s)", currency=currency),
         month.days(),
-        [(SO_FAR, used), (TO_COME, ahead)],
+        [(_(SO_FAR), used), (_(TO_COME), ahead)],
         lambda value: money(round_to_minor(value, currency), currency),
     )

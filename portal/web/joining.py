@@ -7,14 +7,16 @@ from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.organizations import invitations
 from portal.organizations.passwords import SHORTEST_PASSWORD
 from portal.signed_in import guard_page, identify, me
 
-DONE = (
+DONE = Said(
     "If this address had no account, it has one now: sign in. If it had one, its password is as before: sign in, and"
     " open the link of the invitation once more."
 )
@@ -31,8 +33,8 @@ class TokenForm(FlaskForm):
 class NewPersonForm(TokenForm):
     """Who joins, if they have no account yet."""
 
-    name = StringField("Your name", [InputRequired("Enter your name."), Length(max=200)])
-    password = PasswordField("Password", [InputRequired("Enter a password."), Length(max=1024)])
+    name = StringField(Said("Your name"), [InputRequired(Said("Enter your name.")), Length(max=200)])
+    password = PasswordField(Said("Password"), [InputRequired(Said("Enter a password.")), Length(max=1024)])
 
 
 @bp.get("/invitation")
@@ -72,7 +74,7 @@ def join() -> ResponseReturnValue:
             name = invitations.accept_as(me().user_id, form.token.data or "", now=clock.now())
     except InvalidInput as refusal:
         return render_template("web/session/spent.html", sentence=refusal.sentence), 410
-    flash(f"You belong to {name} now.", "success")
+    flash(_("You belong to %(name)s now.", name=name), "success")
     return redirect("/", 303)
 
 

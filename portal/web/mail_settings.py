@@ -5,7 +5,9 @@ from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from wtforms import BooleanField
 
+from portal.core.saying import Said
 from portal.infra.db import transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.mailing.choosing import addresses_of, choose_invoice_mails, wants_invoice_mails
 from portal.organizations.queries import organization_by_id
@@ -18,7 +20,7 @@ bp.before_request(guard_page)
 class MailForm(FlaskForm):
     """The choice; a box that is not ticked is not sent, and means no."""
 
-    about_invoices = BooleanField("Mail me about invoices and payments")
+    about_invoices = BooleanField(Said("Mail me about invoices and payments"))
 
 
 @bp.get("/settings/mail")
@@ -39,5 +41,7 @@ def choose() -> ResponseReturnValue:
     form = MailForm()
     with transaction():
         choose_invoice_mails(my_seat().organization_id, me().user_id, wanted=form.about_invoices.data)
-    flash("Your choice is kept." if form.about_invoices.data else "You get no more mails about invoices.", "success")
+    flash(
+        _("Your choice is kept.") if form.about_invoices.data else _("You get no more mails about invoices."), "success"
+    )
     return redirect(url_for(".show"), 303)

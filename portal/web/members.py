@@ -7,11 +7,14 @@ from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from werkzeug import Response
 from wtforms import EmailField, SelectField
+from wtforms.fields import SelectChoice
 from wtforms.validators import InputRequired, Length
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.organizations import invitations, members
 from portal.organizations.attempts import count_mail_wish
@@ -26,13 +29,13 @@ bp.before_request(guard_page)
 class RoleForm(FlaskForm):
     """A role of the one table."""
 
-    role = SelectField("Role", choices=list(CUSTOMER_ROLES))
+    role = SelectField(Said("Role"), choices=lambda: [SelectChoice(role, _(role)) for role in CUSTOMER_ROLES])
 
 
 class InvitationForm(RoleForm):
     """Who is to join, and as what."""
 
-    email = EmailField("E-mail", [InputRequired("Enter the address."), Length(max=320)])
+    email = EmailField(Said("E-mail"), [InputRequired(Said("Enter the address.")), Length(max=320)])
 
 
 @bp.get("/settings/members")
@@ -61,7 +64,7 @@ def change_role(public_id: UUID) -> ResponseReturnValue:
             user_id = members.change_role(my_seat().organization_id, public_id, request.form.get("role", ""))
     except InvalidInput as refusal:
         return _page(sentence=refusal.sentence), 422
-    flash("The role is changed.", "success")
+    flash(_("The role is changed."), "success")
     return _back(user_id)
 
 
@@ -74,7 +77,7 @@ def remove(public_id: UUID) -> ResponseReturnValue:
             user_id = members.remove_member(my_seat().organization_id, public_id)
     except InvalidInput as refusal:
         return _page(sentence=refusal.sentence), 422
-    flash("That person is no member any more.", "success")
+    flash(_("That person is no member any more."), "success")
     return _back(user_id)
 
 
@@ -96,7 +99,7 @@ def invite() -> ResponseReturnValue:
         return _page(form), 422
     if wait is not None:
         return too_many_tries(wait)
-    flash(f"{email} is invited.", "success")
+    flash(_("%(email)s is invited.", email=email), "success")
     return _back()
 
 
@@ -111,7 +114,7 @@ def send_again(public_id: UUID) -> ResponseReturnValue:
             invitations.send_again(organization_id, public_id, now=now)
     if wait is not None:
         return too_many_tries(wait)
-    flash("A new link is on its way; the one before works no more.", "success")
+    flash(_("A new link is on its way; the one before works no more."), "success")
     return _back()
 
 
@@ -121,7 +124,7 @@ def take_back(public_id: UUID) -> ResponseReturnValue:
     """End an invitation."""
     with acting_as(SYSTEM), transaction():
         invitations.take_back(my_seat().organization_id, public_id, now=clock.now())
-    flash("The invitation is taken back; its link works no more.", "success")
+    flash(_("The invitation is taken back; its link works no more."), "success")
     return _back()
 
 

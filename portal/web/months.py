@@ -6,6 +6,7 @@ from flask import request
 
 from portal.core.errors import InvalidInput
 from portal.core.periods import Month
+from portal.core.saying import Said
 
 EARLIEST = Month(2000, 1)
 SHOWN = 13
@@ -22,7 +23,10 @@ def chosen_month(now: datetime) -> Month:
         return current
     month = Month.parse(text[:20])
     if not EARLIEST <= month <= current.next:
-        raise InvalidInput(f"There is no usage of {month}; choose a month up to {current}.", field="month")
+        raise InvalidInput(
+            Said("There is no usage of %(month)s; choose a month up to %(current)s.", month=month, current=current),
+            field="month",
+        )
     return month
 
 

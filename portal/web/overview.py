@@ -17,6 +17,7 @@ from portal.core.statement import Line
 from portal.forecasting.reading import outlook
 from portal.infra import clock
 from portal.infra.formats import money
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice
@@ -81,9 +82,9 @@ def show() -> ResponseReturnValue:
 def _to_do(invoices: Sequence[Invoice], today: date) -> list[ToDo]:
     """The invoices that the customer has to see to, each once."""
     urgent = {
-        PaymentState.FAILED: "The payment failed.",
-        PaymentState.ACTION_REQUIRED: "Your bank wants the payment to be confirmed.",
-        PaymentState.OPEN: "Payment is overdue.",
+        PaymentState.FAILED: _("The payment failed."),
+        PaymentState.ACTION_REQUIRED: _("Your bank wants the payment to be confirmed."),
+        PaymentState.OPEN: _("Payment is overdue."),
     }
     return [
         ToDo(each, urgent[PaymentState(each.payment_state)])
@@ -98,7 +99,7 @@ def _cost_per_day(organization_id: int, month: Month, lines: Sequence[Line], cur
     if not costs:
         return None
     return bars_per_day(
-        f"Usage cost per day ({currency})",
+        _("Usage cost per day (%(currency)s)", currency=currency),
         month.days(),
         list(costs.items()),
         lambda value: money(round_to_minor(value, currency), currency),

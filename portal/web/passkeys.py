@@ -14,8 +14,10 @@ from wtforms.validators import InputRequired, Length
 from portal import stepping_up
 from portal.config import Settings
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.organizations import attempts, passkeys
 from portal.organizations.second_steps import finish_with_passkey, half_signed_in
@@ -30,7 +32,7 @@ bp.before_request(guard_page)
 class NameForm(FlaskForm):
     """What a person calls a passkey."""
 
-    name = StringField("Name", [InputRequired("Give it a name."), Length(max=60)])
+    name = StringField(Said("Name"), [InputRequired(Said("Give it a name.")), Length(max=60)])
 
 
 class NewForm(NameForm):
@@ -86,7 +88,7 @@ def add() -> ResponseReturnValue:
         again = NameForm()
         again.name.errors = [refusal.sentence]
         return _list_page(again), 422
-    flash("The passkey is added.", "success")
+    flash(_("The passkey is added."), "success")
     return redirect(url_for(".show"), 303)
 
 
@@ -96,7 +98,7 @@ def remove(public_id: UUID) -> ResponseReturnValue:
     """Forget one of my passkeys."""
     with acting_as(SYSTEM), transaction():
         passkeys.remove_passkey(me().user_id, public_id, now=clock.now())
-    flash("The passkey is removed. Remove it from the device too.", "success")
+    flash(_("The passkey is removed. Remove it from the device too."), "success")
     return redirect(url_for(".show"), 303)
 
 

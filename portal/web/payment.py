@@ -3,6 +3,7 @@
 from flask import Blueprint, current_app, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.pages import policy
 from portal.organizations.queries import organization_by_id
@@ -13,9 +14,11 @@ from portal.payments.opening import Page, PageNotOpened, open_page
 from portal.signed_in import guard_page, me, my_seat
 
 BACK = {
-    "kept": "Stripe keeps your payment method. It shows here as soon as Stripe has told us, mostly within seconds.",
-    "cancelled": "Nothing was changed.",
-    "portal": "What you changed at Stripe shows here as soon as Stripe has told us, mostly within seconds.",
+    "kept": Said(
+        "Stripe keeps your payment method. It shows here as soon as Stripe has told us, mostly within seconds."
+    ),
+    "cancelled": Said("Nothing was changed."),
+    "portal": Said("What you changed at Stripe shows here as soon as Stripe has told us, mostly within seconds."),
 }
 bp = Blueprint("payment", __name__)
 bp.before_request(guard_page)

@@ -16,6 +16,7 @@ from portal.catalog.wording import coupon_in_words, terms_facts, tier_rows
 from portal.core.money import major_text
 from portal.core.periods import Month
 from portal.infra import clock
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.crediting import grants_of
 from portal.organizations.queries import organization_by_id
@@ -40,10 +41,10 @@ class ShownPrice:
     def whose(self) -> str:
         """To whom it applies, in words; "" for a price of everybody."""
         if self.entry.price.organization_id is not None:
-            return "your price"
+            return _("your price")
         if self.is_replaced:
-            return "replaced by your price"
-        return f"with {self.entry.for_plan.name}" if self.entry.for_plan else ""
+            return _("replaced by your price")
+        return _("with %(name)s", name=self.entry.for_plan.name) if self.entry.for_plan else ""
 
 
 @bp.get("/plans")

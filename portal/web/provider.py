@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 
 from portal.config import Settings
 from portal.core.errors import InvalidInput, NotFound
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.oidc import Provider, ProviderFailed, address_to_go_to, find_provider, redeem
@@ -18,7 +19,7 @@ from portal.signed_in import guard_page, safe_next
 from portal.web.cookies import keep_half_sign_in, keep_provider_sign_in, keep_session, provider_sign_in_token
 from portal.web.waiting import too_many_tries
 
-_ERROR = "The provider could not sign you in. Begin again; if it stays, tell us."
+_ERROR = Said("The provider could not sign you in. Begin again; if it stays, tell us.")
 bp = Blueprint("provider", __name__)
 bp.before_request(guard_page)
 
@@ -63,7 +64,7 @@ def back() -> ResponseReturnValue:
         return _failed(settings, refusal.sentence, None)
     if "error" in request.args:
         was_denied = request.args["error"] == "access_denied"
-        sentence = "You did not sign in at the provider, or it did not let you." if was_denied else _ERROR
+        sentence = Said("You did not sign in at the provider, or it did not let you.") if was_denied else _ERROR
         return _failed(settings, sentence, f"its error {request.args['error'][:100]}")
     if request.args.get("iss", settings.oidc_issuer) != settings.oidc_issuer:
         return _failed(settings, _ERROR, "the answer names another issuer")

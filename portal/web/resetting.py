@@ -11,8 +11,10 @@ from wtforms import EmailField, HiddenField, PasswordField
 from wtforms.validators import InputRequired, Length
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.organizations import account
 from portal.organizations.attempts import count_mail_wish
@@ -28,14 +30,14 @@ bp.before_request(guard_page)
 class ForgottenForm(FlaskForm):
     """Whose password is forgotten."""
 
-    email = EmailField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=320)])
+    email = EmailField(Said("E-mail"), [InputRequired(Said("Enter your e-mail address.")), Length(max=320)])
 
 
 class ResetForm(FlaskForm):
     """The link's token and the new password."""
 
     token = HiddenField(validators=[Length(max=200)])
-    password = PasswordField("New password", [InputRequired("Enter a new password."), Length(max=1024)])
+    password = PasswordField(Said("New password"), [InputRequired(Said("Enter a new password.")), Length(max=1024)])
 
 
 class ConfirmForm(FlaskForm):
@@ -91,7 +93,7 @@ def set_password() -> ResponseReturnValue:
             return _spent_page(), 410
         form.password.errors = [refusal.sentence]
         return _reset_page(form), 422
-    flash("Your new password is set, and all sessions have ended. Sign in with it.", "success")
+    flash(_("Your new password is set, and all sessions have ended. Sign in with it."), "success")
     return redirect(url_for("session.sign_in"), 303)
 
 
@@ -115,7 +117,7 @@ def confirm_email() -> ResponseReturnValue:
             address = account.confirm_email(form.token.data or "", now=clock.now())
     except InvalidInput as refusal:
         return _spent_page(refusal.sentence), 410
-    flash(f"The address of your account is {address} now.", "success")
+    flash(_("The address of your account is %(address)s now.", address=address), "success")
     return redirect("/", 303)
 
 
@@ -128,5 +130,5 @@ def _reset_page(form: ResetForm) -> str:
     return render_template("web/session/reset.html", form=form, shortest=SHORTEST_PASSWORD)
 
 
-def _spent_page(sentence: str = "This link was used already, or is too old.") -> str:
+def _spent_page(sentence: str = Said("This link was used already, or is too old.")) -> str:
     return render_template("web/session/spent.html", sentence=sentence)

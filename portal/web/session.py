@@ -7,15 +7,18 @@ from wtforms import EmailField, PasswordField, SelectField, StringField
 from wtforms.validators import InputRequired, Length
 
 from portal.config import Settings
+from portal.core.errors import NotFound
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import LANGUAGES
 from portal.infra.pages import policy
 from portal.organizations import sessions
 from portal.organizations.attempts import count_password_try, give_password_try_back, note_refused_sign_in
 from portal.organizations.second_steps import begin_second_step
 from portal.organizations.sessions import CodeNeeded, SignInRefused
 from portal.signed_in import cookie_name, guard_page, identify, me, safe_next
-from portal.web.cookies import keep_half_sign_in, keep_session
+from portal.web.cookies import keep_half_sign_in, keep_language, keep_session
 from portal.web.waiting import too_many_tries
 
 bp = Blueprint("session", __name__)
@@ -25,8 +28,8 @@ bp.before_request(guard_page)
 class SignInForm(FlaskForm):
     """What a person types to sign in. The lengths only keep nonsense away from the password hash."""
 
-    email = EmailField("E-mail", [InputRequired("Enter your e-mail address."), Length(max=320)])
-    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=1024)])
+    email = EmailField(Said("E-mail"), [InputRequired(Said("Enter your e-mail address.")), Length(max=320)])
+    password = PasswordField(Said("Password"), [InputRequired(Said("Enter your password.")), Length(max=1024)])
 
 
 class OrganizationForm(FlaskForm):
@@ -121,6 +124,27 @@ def choose_theme() -> ResponseReturnValue:
         with acting_as(SYSTEM), transaction():
             sessions.choose_theme(me().user_id, form.theme.data)
     return redirect(safe_next(request.form.get("next")), 303)
+
+
+@bp.get("/language/<language>")
+@policy("public")
+def speak(language: str) -> ResponseReturnValue:
+    """Remember in this browser the language of pages for everybody, and go back to the page."""
+    if language not in LANGUAGES:
+        raise NotFound("There is no such language here.")
+    response = redirect(safe_next(request.args.get("next")), 303)
+    keep_language(response, language)
+    return response
+
+
+@bp.post("/language")
+@policy("signed in")
+def choose_language() -> ResponseReturnValue:
+    """Remember a person's own language, or that it is the browser's to say, and go back to the account."""
+    language = request.form.get("language")
+    with acting_as(SYSTEM), transaction():
+        sessions.choose_language(me().user_id, language if language in LANGUAGES else None)
+    return redirect(url_for("account.show"), 303)
 
 
 def _sign_in_page(form: SignInForm, sentence: str | None = None, *, has_ended: bool = False) -> str:

@@ -7,6 +7,7 @@ from wtforms import StringField
 from wtforms.validators import InputRequired, Length
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import policy
@@ -23,7 +24,7 @@ bp.before_request(guard_page)
 class CodeForm(FlaskForm):
     """The app's six digits, or a recovery code."""
 
-    code = StringField("Code", [InputRequired("Enter the code."), Length(max=40)])
+    code = StringField(Said("Code"), [InputRequired(Said("Enter the code.")), Length(max=40)])
 
 
 @bp.get("/sign-in/code")

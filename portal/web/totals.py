@@ -7,6 +7,7 @@ from portal.charts import Chart, bars_per_month
 from portal.core.money import round_to_minor, to_major
 from portal.core.periods import Month
 from portal.infra.formats import money
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.month_totals import FILE_HEAD, CurrencyTotals, by_currency, file_rows, months_of
 from portal.signed_in import guard_page, my_seat
@@ -33,13 +34,13 @@ def download() -> ResponseReturnValue:
 def _chart(of_currency: CurrencyTotals) -> Chart:
     """The months from the first to the last one, those without an invoice too; the tax apart, if there is any."""
     months, currency = of_currency.months, of_currency.currency
-    parts = {"Net": "net", "Tax": "tax"} if any(each.totals.tax for each in months) else {"Total": "total"}
+    parts = {_("Net"): "net", _("Tax"): "tax"} if any(each.totals.tax for each in months) else {_("Total"): "total"}
     series = [
         (name, {each.month.first_day: to_major(getattr(each.totals, part), currency) for each in months})
         for name, part in parts.items()
     ]
     return bars_per_month(
-        f"Invoiced per month ({currency})",
+        _("Invoiced per month (%(currency)s)", currency=currency),
         [month.first_day for month in _from_to(months[-1].month, months[0].month)],
         series,
         lambda value: money(round_to_minor(value, currency), currency),

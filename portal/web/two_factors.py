@@ -10,8 +10,10 @@ from wtforms.validators import InputRequired, Length
 
 from portal.config import Settings
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.organizations import two_factors
 from portal.organizations.codes import RECOVERY_CODES, uri_of
@@ -26,13 +28,15 @@ bp.before_request(guard_page)
 class BeginForm(FlaskForm):
     """The password, because whoever switches two factors on decides who gets in."""
 
-    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=1024)])
+    current = PasswordField(
+        Said("Current password"), [InputRequired(Said("Enter your current password.")), Length(max=1024)]
+    )
 
 
 class CodeForm(FlaskForm):
     """A code of the app, or a recovery code."""
 
-    code = StringField("Code", [InputRequired("Enter the code."), Length(max=40)])
+    code = StringField(Said("Code"), [InputRequired(Said("Enter the code.")), Length(max=40)])
 
 
 class OffForm(BeginForm, CodeForm):
@@ -163,7 +167,7 @@ def switch_off() -> ResponseReturnValue:
         return render_template("web/two_factors/off.html", form=form), 422
     give_password_try_back()
     give_code_try_back()
-    flash("Signing in needs the password alone from now on.", "success")
+    flash(_("Signing in needs the password alone from now on."), "success")
     return redirect(url_for("account.show"), 303)
 
 

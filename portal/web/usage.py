@@ -14,6 +14,7 @@ from portal.core.sentences import counting_in_words
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as
 from portal.infra.formats import quantity
+from portal.infra.languages import _
 from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, my_seat
 from portal.usage.exploring import MeterFacts, Resolution, SeriesTotal, points, totals
@@ -138,13 +139,13 @@ def _dimensions(explored: Explored) -> dict[str, list[str]]:
 
 def _counting(meter: MeterFacts, period: Period) -> str:
     """How a meter counts, and what that means for the figures of this period."""
-    words = counting_in_words(meter.counting)
+    words = counting_in_words(meter.counting, _)
     if period.span.resolution is Resolution.HOUR and not meter.has_hours:
-        return f"{words}; it is not told by the hour, so this is the day as a whole"
+        return _("%(words)s; it is not told by the hour, so this is the day as a whole", words=words)
     if period.span.resolution is Resolution.DAY and meter.is_running:
-        return f"{words}; each day shows what the month had reached by then"
+        return _("%(words)s; each day shows what the month had reached by then", words=words)
     if period.span.resolution is Resolution.MONTH and not meter.has_hours:
-        return f"{words}; the year is the sum of its months"
+        return _("%(words)s; the year is the sum of its months", words=words)
     return words
 
 
@@ -167,7 +168,11 @@ def _picture(organization_id: int, explored: Explored, now: datetime) -> Chart |
         name = named[place].label if place < len(named) else OTHER
         stacks.append((name, {point.start: point.quantity for point in of_group}))
     is_reached = span.resolution is Resolution.DAY and meter.is_running
-    title = f"{meter.name}, the month’s value by day" if is_reached else f"{meter.name} per {span.resolution}"
+    title = (
+        _("%(name)s, the month’s value by day", name=meter.name)
+        if is_reached
+        else _("%(name)s per %(resolution)s", name=meter.name, resolution=_(span.resolution))
+    )
     return bars(
         f"{title} ({meter.unit})",
         span.points(),

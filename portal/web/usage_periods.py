@@ -7,8 +7,10 @@ from flask import request
 
 from portal.core.errors import InvalidInput
 from portal.core.periods import Month, midnight
+from portal.core.saying import Said
 from portal.infra.formats import day as day_name
 from portal.infra.formats import month_name
+from portal.infra.languages import _
 from portal.usage.exploring import Resolution, Span
 from portal.web.months import EARLIEST, chosen_month, latest_months
 
@@ -56,10 +58,14 @@ def chosen_day(now: datetime) -> date | None:
     try:
         day = date.fromisoformat(written if len(written) == 10 else "")
     except ValueError:
-        raise InvalidInput(f"“{written[:20]}” is not a day; write it like 2026-10-31.", field="day") from None
+        raise InvalidInput(
+            Said("“%(written)s” is not a day; write it like 2026-10-31.", written=written[:20]), field="day"
+        ) from None
     latest = now.date() + _DAY
     if not EARLIEST.first_day <= day <= latest:
-        raise InvalidInput(f"There is no usage of {day}; choose a day up to {latest}.", field="day")
+        raise InvalidInput(
+            Said("There is no usage of %(day)s; choose a day up to %(latest)s.", day=day, latest=latest), field="day"
+        )
     return day
 
 
@@ -69,9 +75,9 @@ def choices(now: datetime, period: Period) -> list[tuple[str, list[tuple[str, st
     months = latest_months(now, chosen=month if period.value == str(month) else Month.of(now))
     years = {*(now.year - back for back in range(YEARS_SHOWN)), *([month.year] if period.value.isdecimal() else [])}
     return [
-        ("Hours", [(LAST_24_HOURS, "Last 24 hours"), (ONE_DAY, "One day")]),
-        ("Months", [(str(each), month_name(each.first_day)) for each in months]),
-        ("Years", [(f"{each:04d}", f"{each:04d}") for each in sorted(years, reverse=True)]),
+        (_("Hours"), [(LAST_24_HOURS, _("Last 24 hours")), (ONE_DAY, _("One day"))]),
+        (_("Months"), [(str(each), month_name(each.first_day)) for each in months]),
+        (_("Years"), [(f"{each:04d}", f"{each:04d}") for each in sorted(years, reverse=True)]),
     ]
 
 
@@ -79,28 +85,34 @@ def _last_24_hours(now: datetime) -> Period:
     """Hours as they stand on the clock: the current one and the 23 before it."""
     end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     span = Span(end - _DAY, end, Resolution.HOUR)
-    return Period(span, LAST_24_HOURS, f"{span.start:%Y-%m-%d-%H}h", "in the last 24 hours")
+    return Period(span, LAST_24_HOURS, f"{span.start:%Y-%m-%d-%H}h", _("in the last 24 hours"))
 
 
 def _day(day: date) -> Period:
     span = Span(midnight(day), midnight(day + _DAY), Resolution.HOUR)
-    return Period(span, ONE_DAY, day.isoformat(), f"on {day_name(day)}")
+    return Period(span, ONE_DAY, day.isoformat(), _("on %(day)s", day=day_name(day)))
 
 
 def _month(month: Month) -> Period:
     span = Span(month.start, month.end, Resolution.DAY)
-    return Period(span, str(month), str(month), f"in {month_name(month.first_day)}")
+    return Period(span, str(month), str(month), _("in %(month)s", month=month_name(month.first_day)))
 
 
 def _year(year: int, now: datetime) -> Period:
     if not EARLIEST.year <= year <= now.year + 1:
-        raise InvalidInput(f"There is no usage of {year}; choose a year up to {now.year}.", field="period")
+        raise InvalidInput(
+            Said("There is no usage of %(year)s; choose a year up to %(latest)s.", year=year, latest=now.year),
+            field="period",
+        )
     span = Span(Month(year, 1).start, Month(year, 12).end, Resolution.MONTH)
-    return Period(span, f"{year:04d}", f"{year:04d}", f"in {year}")
+    return Period(span, f"{year:04d}", f"{year:04d}", _("in %(year)s", year=year))
 
 
 def _checked(month: Month, now: datetime) -> Month:
     current = Month.of(now)
     if not EARLIEST <= month <= current.next:
-        raise InvalidInput(f"There is no usage of {month}; choose a month up to {current}.", field="period")
+        raise InvalidInput(
+            Said("There is no usage of %(month)s; choose a month up to %(current)s.", month=month, current=current),
+            field="period",
+        )
     return month

@@ -12,8 +12,10 @@ from wtforms.validators import DataRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from portal.core.errors import InvalidInput, PortalError
+from portal.core.saying import Said
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as, transaction
+from portal.infra.languages import _, told
 from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, me, my_seat
 from portal.webhooks.calling import LONGEST_URL
@@ -33,12 +35,12 @@ from portal.webhooks.endpoints import (
 from portal.webhooks.models import EventType
 
 EVENTS = {
-    EventType.FINALIZED: "an invoice is final",
-    EventType.PAID: "an invoice is paid",
-    EventType.PAYMENT_FAILED: "a payment failed",
-    EventType.VOIDED: "an invoice is void",
-    EventType.CREDITED: "a credit note is final",
-    EventType.BUDGET: "a budget has passed a threshold",
+    EventType.FINALIZED: Said("an invoice is final"),
+    EventType.PAID: Said("an invoice is paid"),
+    EventType.PAYMENT_FAILED: Said("a payment failed"),
+    EventType.VOIDED: Said("an invoice is void"),
+    EventType.CREDITED: Said("a credit note is final"),
+    EventType.BUDGET: Said("a budget has passed a threshold"),
 }
 CSV_HEAD = (
     *("Event id", "Type", "Happened at", "Endpoint", "State", "Attempts", "Last attempt at", "Status"),
@@ -52,10 +54,12 @@ bp.before_request(guard_page)
 class EndpointForm(FlaskForm):
     """A new endpoint: its address, and of what it wants to be told."""
 
-    url = StringField("Address", [DataRequired("Enter the address of your program."), Length(max=LONGEST_URL)])
+    url = StringField(
+        Said("Address"), [DataRequired(Said("Enter the address of your program.")), Length(max=LONGEST_URL)]
+    )
     events = SelectMultipleField(
-        "Tell it when",
-        choices=[SelectChoice(kind.value, f"{words} ({kind})") for kind, words in EVENTS.items()],
+        Said("Tell it when"),
+        choices=lambda: [SelectChoice(kind.value, f"{_(words)} ({kind})") for kind, words in EVENTS.items()],
         default=[kind.value for kind in EVENTS],
         widget=ListWidget(prefix_label=False),
         option_widget=CheckboxInput(),
@@ -125,7 +129,7 @@ def test(public_id: UUID) -> ResponseReturnValue:
     """Send a test event."""
     with acting_as(SYSTEM), transaction():
         send_test(my_seat().organization_id, public_id, now=clock.now())
-    return _done("A test event is on its way; see below what the endpoint answers.")
+    return _done(_("A test event is on its way; see below what the endpoint answers."))
 
 
 @bp.post("/webhooks/<uuid:public_id>/disable")
@@ -134,7 +138,7 @@ def disable(public_id: UUID) -> ResponseReturnValue:
     """Send nothing to an endpoint any more."""
     with acting_as(SYSTEM), transaction():
         disable_by_hand(my_seat().organization_id, public_id, by=me().name, now=clock.now())
-    return _done("The endpoint is disabled. What happens now is not kept for it.")
+    return _done(_("The endpoint is disabled. What happens now is not kept for it."))
 
 
 @bp.post("/webhooks/<uuid:public_id>/enable")
@@ -143,7 +147,7 @@ def enable(public_id: UUID) -> ResponseReturnValue:
     """Send to an endpoint again."""
     with acting_as(SYSTEM), transaction():
         enable_endpoint(my_seat().organization_id, public_id)
-    return _done("The endpoint is enabled. It is told of what happens from now on.")
+    return _done(_("The endpoint is enabled. It is told of what happens from now on."))
 
 
 @bp.post("/webhooks/<uuid:public_id>/remove")
@@ -152,7 +156,7 @@ def remove(public_id: UUID) -> ResponseReturnValue:
     """Forget an endpoint."""
     with acting_as(SYSTEM), transaction():
         remove_endpoint(my_seat().organization_id, public_id, now=clock.now())
-    return _done("The endpoint is removed.")
+    return _done(_("The endpoint is removed."))
 
 
 @bp.post("/webhooks/deliveries/<uuid:public_id>/replay")
@@ -165,8 +169,8 @@ def again(public_id: UUID) -> ResponseReturnValue:
     except PortalError as refusal:
         if refusal.status == 404:
             raise
-        return _done(refusal.sentence, "error")
-    return _done("The delivery is sent again, under the same id.")
+        return _done(told(refusal.sentence), "error")
+    return _done(_("The delivery is sent again, under the same id."))
 
 
 def _done(sentence: str, category: str = "success") -> ResponseReturnValue:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from portal.core.errors import InvalidInput
+from portal.core.saying import Said
 
 LONGEST_URL = 500
 SECONDS_TO_CONNECT, SECONDS_IN_ALL = 5, 15
@@ -61,7 +62,8 @@ def _split(url: str) -> SplitResult:
     plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
     if not plain or len(url) > LONGEST_URL:
         raise InvalidInput(
-            f"An address has at most {LONGEST_URL} characters, none but those of addresses.", field="url"
+            Said("An address has at most %(longest)s characters, none but those of addresses.", longest=LONGEST_URL),
+            field="url",
         )
     try:
         parts = urlsplit(url)

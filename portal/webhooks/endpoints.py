@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import joinedload
 
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.db import db, transaction
 from portal.infra.ids import uuid7
@@ -45,7 +46,7 @@ def add_endpoint(
         raise InvalidInput("Choose at least one event.", field="events")
     known = endpoints_of(organization_id)
     if len(known) >= MOST_ENDPOINTS:
-        raise InvalidInput(f"There are {MOST_ENDPOINTS} endpoints already; remove one first.")
+        raise InvalidInput(Said("There are %(most)s endpoints already; remove one first.", most=MOST_ENDPOINTS))
     if url in {each.url for each in known}:
         raise InvalidInput("This address is registered already.", field="url")
     secret = secret_text(secrets.token_bytes(SECRET_BYTES))

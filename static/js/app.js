@@ -5,13 +5,13 @@ const live = () => document.getElementById("live");
 document.addEventListener("htmx:responseError", (event) => {
   const answer = event.detail.xhr;
   const request = answer.getResponseHeader("X-Request-Id");
+  const words = live().dataset;
   live().textContent =
-    `This part could not be refreshed (${answer.status}). What you see is as it was.` +
-    (request ? ` Request ${request}.` : "");
+    words.failed.replace("{status}", answer.status) + (request ? ` ${words.request.replace("{id}", request)}` : "");
 });
 
 document.addEventListener("htmx:sendError", () => {
-  live().textContent = "The portal cannot be reached just now. What you see is as it was.";
+  live().textContent = live().dataset.unreachable;
 });
 
 document.addEventListener("htmx:afterSwap", () => {

@@ -21,10 +21,10 @@ if (place && window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
       if (ways.length === 1) {
         form.requestSubmit(ways[0]);
       } else {
-        say("Your passkey has answered. Now press the button that you want.");
+        say(place.dataset.answered);
       }
     } catch {
-      say("The device did not answer, or was told not to. Try again, or type a code.");
+      say(place.dataset.silent);
       button.disabled = false;
     }
   });

@@ -23,7 +23,7 @@ if (form && window.PublicKeyCredential?.parseCreationOptionsFromJSON) {
       form.elements.credential.value = JSON.stringify(credential.toJSON());
       form.submit();
     } catch {
-      failed.textContent = "The device did not answer, or was told not to. Try again, or go back and use a code.";
+      failed.textContent = form.dataset.silent;
       failed.hidden = false;
       button.disabled = false;
     }

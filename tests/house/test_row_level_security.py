@@ -122,7 +122,7 @@ def test_what_a_tenant_may_change_of_itself_is_its_billing_details(owner_connect
         " AND privilege_type = 'UPDATE' AND table_name IN ('organizations', 'invoices')",
         TENANT_ROLE,
     )
-    details = ("legal_name", "address", "country", "tax_id", "purchase_order")
+    details = ("legal_name", "address", "country", "tax_id", "purchase_order", "language")
     assert set(granted) == {("invoices", "purchase_order"), *(("organizations", name) for name in details)}
 
 

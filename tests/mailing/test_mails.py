@@ -7,11 +7,12 @@ import pytest
 
 from portal.core.lifecycle import PaymentState
 from portal.infra import outbox
-from portal.infra.db import transaction
+from portal.infra.db import db, transaction
 from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.exporting.files import Paper, pdf_file
 from portal.invoicing.jobs import terms_of
 from portal.invoicing.voiding import void_invoice
+from portal.organizations.models import Organization
 from portal.organizations.people import create_user
 from tests.factories import MONTH, NOW, make_final, make_organization, reload, sql
 from tests.mailing.conftest import PASSWORD, hear_from_stripe, issue, join
@@ -51,6 +52,23 @@ def test_a_final_invoice_arrives_once_with_its_figures_and_its_pdf(app, acme, po
     work()
     assert len(post.taken) == 1
     assert states() == [("issued", "sent")]
+
+
+def test_a_mail_is_in_the_language_of_the_organizations_mails(app, acme, post):
+    with transaction():
+        db.session.get_one(Organization, acme.id).language = "de"
+    invoice = issue(acme)
+    [mail] = post.mails
+    assert mail["Subject"] == f"Acme: Rechnung {invoice.number}, 430,00 $, fällig am 6. Dez. 2026"
+    text, html = parts_of(mail)
+    assert "Zu zahlender Betrag: 430,00\u00a0$" in text
+    assert "Die Zahlung ist am 6. Dez. 2026 fällig." in text
+    assert '<html lang="de">' in html
+    # The paper is the same for everybody.
+    [pdf] = mail.iter_attachments()
+    settings = app.config["SETTINGS"]
+    paper = Paper(terms_of(settings).seller, settings.portal_url)
+    assert pdf.get_content() == pdf_file(reload(invoice), paper, now=NOW).make()
 
 
 def test_the_pdf_can_be_left_out_by_setting(app, acme, post, monkeypatch):

@@ -62,6 +62,7 @@ TABLE_OF_ARGUMENT = {
 }
 TEXTS = {
     "kind": "meters",
+    "language": "de",
     "step": "archive",
     "event_id": "evt_1",
     "filename": "app.css",

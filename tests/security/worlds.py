@@ -56,6 +56,7 @@ MINE, THEIRS = "Mark0Mine", "Mark0Theirs"
 # Texts that are names of code or of files, so that they mean nothing to anybody but the program, or make others up.
 NOT_WORDS = {
     *("currency", "kind", "state", "status", "role", "theme", "key", "step", "topic", "scopes", "content_type"),
+    "language",
     *("subject_kind", "actor_kind", "action", "password_hash", "dedupe_key", "series_code", "field", "tax_treatment"),
 }
 # What may stand in a row without anything else. Other texts that are missing say that something did not happen.

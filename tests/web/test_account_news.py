@@ -55,6 +55,17 @@ def test_a_passkey_that_is_not_taken_is_not_said(app: Flask, owner: FlaskClient,
     assert told(mail) == []
 
 
+def test_everybody_is_told_in_their_own_language(app: Flask, as_person: Any, mail: PostOffice):  # noqa: F811
+    developer = as_person(DEVELOPER)
+    post(developer, "/language", page="/settings/account", language="de")
+    post(developer, KEYS, page=KEYS, name="collector", scopes="ingest", days="30")
+    deliver(app)
+    assert sorted(told(mail)) == [(DEVELOPER, "Ein API-Schlüssel wurde erstellt"), (OWNER, "An API key was made")]
+    [german] = [each for each in mail.mails if each["To"] == DEVELOPER]
+    assert "Wenn niemand von Ihnen ihn erstellt hat" in words(german)
+    assert '<html lang="de">' in german.get_body(("html",)).get_content()
+
+
 def test_keys_are_said_to_the_owners_and_to_who_made_them_and_their_text_is_in_no_mail(
     app: Flask,
     as_person: Any,
