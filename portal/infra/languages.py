@@ -28,7 +28,7 @@ TRANSLATIONS = Path(__file__).resolve().parents[2] / "translations"
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, *sorted(each.parts[-3] for each in TRANSLATIONS.glob("*/LC_MESSAGES/messages.po")))
 COOKIE = "portal_language"
-_FOR_PROGRAMS_OR_STAFF = re.compile(r"/(api|admin)(/.*)?|/webhooks/stripe.*|.*\.[a-z]+")
+_FOR_PROGRAMS_OR_STAFF = re.compile(r"/api(/(?!docs$).*)?|/admin(/.*)?|/webhooks/stripe.*|.*\.[a-z]+")
 
 
 @cache

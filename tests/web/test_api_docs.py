@@ -36,3 +36,11 @@ def test_fields_inside_of_lists_and_references_have_their_place_and_kind() -> No
     [events] = [each for each in operations_by_tag()["usage"] if each.id == "postEvents"]
     assert [shape.title for shape in events.bodies[0].shapes] == ["Event", "Cancellation"]
     assert events.bodies[1].shapes == ()
+
+
+def test_the_words_around_it_are_the_readers(app: Flask) -> None:
+    """What the description itself says is English, as the API is."""
+    text = app.test_client().get("/api/docs", headers={"Accept-Language": "de"}).text
+    assert '<html lang="de"' in text
+    assert "Ablehnungen" in text
+    assert "Store a batch of events" in text
