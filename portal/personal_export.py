@@ -21,6 +21,7 @@ from portal.organizations.models import (
     Passkey,
     ProviderLink,
     RecoveryCode,
+    SavedFilter,
     SecondFactor,
     User,
     UserSession,
@@ -98,6 +99,12 @@ def _parts(user: User) -> Iterator[tuple[str, Select[*tuple[Any, ...]]]]:
         select(ProviderLink.issuer, ProviderLink.subject, ProviderLink.created_at)
         .where(ProviderLink.user_id == user.id)
         .order_by(ProviderLink.id),
+    )
+    yield (
+        "saved_filters",
+        select(SavedFilter.page, SavedFilter.name, SavedFilter.query)
+        .where(SavedFilter.user_id == user.id)
+        .order_by(SavedFilter.page, SavedFilter.name),
     )
     yield (
         "invitations",

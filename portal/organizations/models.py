@@ -213,6 +213,17 @@ class PasskeyChallenge(Model):
     expires_at: Mapped[datetime]
 
 
+class SavedFilter(Model):
+    """What a person of the staff chooses in a list again and again: the part of its address that chooses, by a name."""
+
+    __tablename__ = "saved_filters"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True, autoincrement=False)
+    page: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    query: Mapped[str]
+
+
 class ApprovalRequest(Public, Model):
     """A step of staff that waits for a second person, or what became of it.
 
