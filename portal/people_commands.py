@@ -102,6 +102,26 @@ def export_person(email: str) -> None:
             click.echo(piece, nl=False)
 
 
+@users_group.command("erase")
+@click.argument("email")
+@click.option("--yes", is_flag=True, help="Do not ask for the address once more.")
+@as_operator
+def erase(email: str, yes: bool) -> None:
+    """Erase a person: credentials, sessions, memberships and addresses; the account gets a name that is nobody's."""
+    from portal.erasing import erase_person
+    from portal.infra import clock
+    from portal.organizations.people import user_by_email
+
+    if not yes and click.prompt("Type the address once more; this cannot be taken back") != email:
+        raise click.ClickException("Nothing was done: that is another address.")
+    with transaction():
+        user = user_by_email(email)
+        if user is None:
+            raise click.ClickException(f"There is no user {email}.")
+        erased = erase_person(user.id, now=clock.now())
+    console.print(f"Erased. What had to stay is of “{erased.name}”; docs/security.md says what that is.")
+
+
 keys_group = AppGroup("keys", help="API keys.")
 
 

@@ -37,6 +37,7 @@ FLOORS = (
         "operator",
         "personal_export",
         "api_description",
+        "erasing",
     },
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {
