@@ -18,6 +18,8 @@ from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
 from portal.organizations.session_list import SEEN_IS_NOTED_EVERY
 from portal.organizations.two_factors import has_two_factors
 
+MOST_FORGOTTEN_AT_ONCE = 1_000
+
 
 class CodeNeeded(Exception):
     """The password is right, and this person has a second factor: no session before a code."""
@@ -216,3 +218,9 @@ def choose_shortcuts(user_id: int, *, wanted: bool) -> None:
 def sign_out(token: str) -> None:
     """End the session; its cookie is worth nothing afterwards, wherever a copy of it may be."""
     db.session.execute(delete(UserSession).where(UserSession.token_sha256 == secret_hash(token)))
+
+
+def forget_ended_sessions(*, now: datetime) -> None:
+    """Drop sessions past their end, with the address and browser in them, up to 1,000 at once; run by the clock."""
+    ended = select(UserSession.id).where(UserSession.expires_at <= now).limit(MOST_FORGOTTEN_AT_ONCE)
+    db.session.execute(delete(UserSession).where(UserSession.id.in_(ended)))

@@ -12,13 +12,15 @@ from wtforms.validators import InputRequired, Length
 from portal import stepping_up
 from portal.core.errors import InvalidInput
 from portal.core.saying import Said
-from portal.infra import clock
+from portal.infra import audit, clock
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.languages import _, ngettext
 from portal.infra.pages import csv_response, policy
 from portal.organizations import account, sessions
+from portal.organizations.models import User
 from portal.organizations.passwords import SHORTEST_PASSWORD
 from portal.organizations.session_list import SignedIn, end_other_sessions, end_session, sessions_of
+from portal.personal_export import personal_json
 from portal.signed_in import cookie_name, guard_page, me
 from portal.web.tries import count_password_try, give_password_try_back
 
@@ -68,6 +70,18 @@ def download_sessions() -> Response:
         for each in _sessions()
     ]
     return csv_response("sessions", header, rows)
+
+
+@bp.post("/settings/account/data.json")
+@policy("signed in")
+def download_data() -> Response:
+    """What the portal holds about me, as a file; the audit log keeps that it was asked for."""
+    with acting_as(SYSTEM), transaction() as session:
+        user = session.get_one(User, me().user_id)
+        audit.record("exported personal data", subject="user", subject_id=user.id, organization_id=None)
+        document = "".join(personal_json(user))
+    attached = {"Content-Disposition": 'attachment; filename="your-data.json"'}
+    return Response(document, mimetype="application/json", headers=attached)
 
 
 @bp.get("/settings/account/password")

@@ -9,6 +9,7 @@ from portal.infra.db import transaction
 from portal.organizations.people import add_member, create_user
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
 from portal.organizations.sessions import IdleLimits, SignInRefused, choose_organization, identity_of, sign_in, sign_out
+from portal.organizations.tidying import forget_by_clock
 from tests.factories import NOW, make_organization, sql
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -120,3 +121,13 @@ def test_a_session_that_lies_idle_ends(person, role, hours, idle, is_in):
     later = NOW + timedelta(hours=hours)
     with transaction():
         assert (identity_of(token, now=later, idle=idle) is not None) == is_in
+
+
+def test_the_clock_forgets_a_session_at_its_end_and_not_before(person):
+    enter()
+    end = NOW + timedelta(days=14)
+    forget_by_clock(now=end - timedelta(seconds=1))
+    assert sql("SELECT address FROM sessions") == [("127.0.0.1",)]
+    forget_by_clock(now=end)
+    forget_by_clock(now=end)
+    assert sql("SELECT address FROM sessions") == []

@@ -248,3 +248,15 @@ def test_a_session_is_seen_to_the_minute_and_staff_have_the_page_too(
     assert staff.get("/settings/account").status_code == 200
     with acting(app):
         assert sql("SELECT now() - last_seen_at < interval '1 minute' FROM sessions") == [(True,)]
+
+
+def test_everybody_downloads_their_own_data_and_nobody_elses(app: Flask, owner: FlaskClient):
+    answer = post(owner, "/settings/account/data.json", page="/settings/account")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    assert [each["email"] for each in answer.get_json()["account"]] == [OWNER]
+    assert "developer@acme.example" not in answer.text
+    assert "password_hash" not in answer.text
+    with acting(app):
+        kept = sql("SELECT actor_id = subject_id::bigint FROM audit_entries WHERE action = 'exported personal data'")
+    assert kept == [(True,)]
+    assert owner.post("/settings/account/data.json").status_code == 400
