@@ -14,13 +14,16 @@ from portal.infra.db import db
 
 MOST_MOVERS = 10
 _LATEST = """
-    SELECT o.public_id, o.name, o.currency, f.so_far, f.expected, f.silent, f.made_at, before.total AS before,
-           f.expected - coalesce(before.total, 0) AS change
+    SELECT o.public_id, o.name, o.currency, f.so_far, f.expected, f.silent, f.made_at,
+           coalesce(open.total, final.total) AS before,
+           f.expected - coalesce(open.total, final.total, 0) AS change
     FROM (SELECT DISTINCT ON (organization_id) * FROM forecasts WHERE month = :month
           ORDER BY organization_id, day DESC) AS f
     JOIN organizations AS o ON o.id = f.organization_id
-    LEFT JOIN invoice_months AS before
-           ON before.organization_id = o.id AND before.month = :previous AND before.currency = o.currency
+    LEFT JOIN invoice_months AS final
+           ON final.organization_id = o.id AND final.month = :previous AND final.currency = o.currency
+    LEFT JOIN (invoices AS draft JOIN draft_totals AS open ON open.invoice_id = draft.id)
+           ON draft.organization_id = o.id AND draft.period_start = :previous AND draft.state IN ('draft', 'scheduled')
 """
 _SUMS = text(f"""
     SELECT currency, count(*) AS organizations, CAST(sum(so_far) AS bigint) AS so_far,
@@ -47,8 +50,8 @@ _ALL = text(f"SELECT * FROM ({_LATEST}) AS latest ORDER BY name, public_id")
 class CurrencyOutlook:
     """All organizations of one currency, in minor units.
 
-    `before` is what last month's final invoices come to; `by_then` what last month had come to on the same day, None if
-    nobody has noted it. `made_at` is when the oldest of the forecasts was made.
+    `before` is what last month's invoices come to, drafts as they were computed lately; `by_then` what last month had
+    come to on the same day, None if nobody has noted it. `made_at` is when the oldest of the forecasts was made.
     """
 
     currency: str
@@ -62,7 +65,7 @@ class CurrencyOutlook:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """One organization: what its month has come to, is expected to, and what last month's final invoices came to."""
+    """One organization: what its month has come to, is expected to, and what last month's invoice or draft came to."""
 
     public_id: UUID
     name: str

@@ -9,9 +9,10 @@ from portal.forecasting import platform
 from portal.forecasting.making import forecast_by_clock
 from portal.infra import clock
 from portal.infra.db import transaction
+from portal.invoicing.draft_totals import refresh_by_clock
 from portal.usage.folding import fold_by_clock
 from portal.usage.silence import silent_sources
-from tests.factories import make_final, make_meter, make_organization, make_price, use
+from tests.factories import add, make_draft, make_final, make_meter, make_organization, make_price, use
 
 NOW = datetime(2026, 11, 11, 12, 0, tzinfo=UTC)
 TODAY, NOVEMBER = NOW.date(), Month(2026, 11)
@@ -48,6 +49,17 @@ def test_the_sums_are_those_of_each_by_currency() -> None:
     assert (euros.currency, euros.so_far, euros.expected, euros.before) == ("EUR", 0, 0, 0)
     assert dollars.by_then is not None
     assert (everybody["Newcomer"].before, everybody["Doubled"].before) == (None, 30_000)
+
+
+def test_a_month_that_is_not_final_counts_as_its_draft_was_computed() -> None:
+    made_up_world()
+    draft = make_draft(make_organization("slow"), NOVEMBER.previous)
+    add(draft, "70.00")
+    assert refresh_by_clock(now=NOW) == 1
+    forecast_by_clock(now=NOW)
+    with transaction():
+        [slow] = [each for each in platform.everybody(TODAY) if each.name == "Slow"]
+    assert (slow.before, slow.change) == (7_000, slow.expected - 7_000)
 
 
 def test_who_moves_most_comes_first() -> None:
