@@ -6,6 +6,7 @@ page decides whether the browser runs it.
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +34,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-HTMX = Path(__file__).parent / "vendor" / "htmx-2.0.11.min.js"
+VENDOR = Path(__file__).parent / "vendor"
+HTMX = VENDOR / "htmx-2.0.11.min.js"
 PASSWORD = "correct horse battery"
 ADMIN, CUSTOMER = "admin@example.com", "owner@acme.example"
 
@@ -80,8 +82,9 @@ def new_context(browser: Browser) -> Iterator[Any]:
 
 
 def _serve_htmx(route: Route) -> None:
+    version = route.request.url.partition("htmx.org@")[2].partition("/")[0]
     route.fulfill(
-        body=HTMX.read_bytes(),
+        body=(VENDOR / f"htmx-{version}.min.js").read_bytes(),
         headers={"access-control-allow-origin": "*", "content-type": "application/javascript"},
     )
 
@@ -97,15 +100,20 @@ def sign_in(page: Page, portal: LivePortal, email: str) -> None:
 @pytest.fixture(scope="module")
 def live_portal(test_run: TestRun, worker_number: int) -> Iterator[LivePortal]:
     """Web, worker, clock and sandbox as processes, on a database of their own."""
-    name = f"portal_browser_{worker_number}_test"
+    with running_portal(test_run, f"browser_{worker_number}", redis=40 + worker_number) as portal:
+        yield portal
+
+
+@contextmanager
+def running_portal(test_run: TestRun, name: str, *, redis: int, **more: str) -> Iterator[LivePortal]:
+    """The same until the end of the block, with more settings; the name and the Redis database are nobody else's."""
+    name = f"portal_{name}_test"
     database_url = make_database(test_run.servers.database_url, name, template=TEMPLATE)
-    servers = replace(
-        test_run.servers, database_url=database_url, redis_url=redis_database(test_run, 40 + worker_number)
-    )
+    servers = replace(test_run.servers, database_url=database_url, redis_url=redis_database(test_run, redis))
     addresses = Addresses(free_port(), free_port())
     with throw_away_folder("browser") as folder:
         # All that could ever be logged: a test looks for secrets in it.
-        settings = portal_settings(folder, servers, addresses, hold_seconds=0) | {"LOG_LEVEL": "DEBUG"}
+        settings = portal_settings(folder, servers, addresses, hold_seconds=0) | {"LOG_LEVEL": "DEBUG"} | more
         api_key, invoice, month = _small_world(settings)
         start_sandbox(folder, settings, addresses)
         start_web(folder.processes, settings, addresses)

@@ -20,9 +20,9 @@ DAY = timedelta(days=1)
 
 
 def reconcile(month=None, *, now: datetime | None = None):
-    """A whole run over the last and the next day, or of a month; what it says."""
+    """A whole run from the day before NOW to the next one, or of a month; what it says."""
     now = now or clock.now()
-    window = reconciling.Window.of_month(month, now=now) if month else reconciling.Window(now - DAY, now + DAY)
+    window = reconciling.Window.of_month(month, now=now) if month else reconciling.Window(NOW - DAY, now + DAY)
     with transaction():
         run_id = reconciling.begin(window, now=now)
     go_through(run_id)
@@ -251,7 +251,7 @@ def test_a_run_that_dies_goes_on_where_it_was_and_a_new_one_finds_the_same(sandb
     sandbox.act("void", invoice=ours.stripe_id)
     now = clock.now()
     with transaction():
-        run_id = reconciling.begin(reconciling.Window(now - DAY, now + DAY), now=now)
+        run_id = reconciling.begin(reconciling.Window(NOW - DAY, now + DAY), now=now)
     reconciling.advance(run_id)
     reconciling.advance(run_id)
     half = sql("SELECT count(*) FROM drift")[0][0]
@@ -316,7 +316,7 @@ def test_a_key_that_stripe_does_not_take_is_not_an_invoice_that_is_gone(sandbox)
     sandbox.fault("GET /v1/invoices/*", "400")
     now = clock.now()
     with transaction():
-        run_id = reconciling.begin(reconciling.Window(now - DAY, now + DAY), now=now)
+        run_id = reconciling.begin(reconciling.Window(NOW - DAY, now + DAY), now=now)
     with pytest.raises(GiveUp, match="Stripe refused"):
         go_through(run_id)
     assert rows() == []
