@@ -2,23 +2,27 @@
 // everything works without this file.
 const live = () => document.getElementById("live");
 
-document.addEventListener("htmx:responseError", (event) => {
-  const answer = event.detail.xhr;
-  const request = answer.getResponseHeader("X-Request-Id");
+// htmx 4 has other names for its events than htmx 2, and other details.
+const hear = (two, four, listener) => [two, four].forEach((name) => document.addEventListener(name, listener));
+
+hear("htmx:responseError", "htmx:response:error", ({ detail: { xhr, ctx } }) => {
+  const status = xhr ? xhr.status : ctx.response.status;
+  const request = xhr ? xhr.getResponseHeader("X-Request-Id") : ctx.response.headers.get("X-Request-Id");
   const words = live().dataset;
   live().textContent =
-    words.failed.replace("{status}", answer.status) + (request ? ` ${words.request.replace("{id}", request)}` : "");
+    words.failed.replace("{status}", status) + (request ? ` ${words.request.replace("{id}", request)}` : "");
 });
 
-document.addEventListener("htmx:sendError", () => {
+hear("htmx:sendError", "htmx:error", () => {
   live().textContent = live().dataset.unreachable;
 });
 
-document.addEventListener("htmx:afterSwap", () => {
+hear("htmx:afterSwap", "htmx:after:swap", () => {
   live().textContent = "";
 });
 
 // What looks again by itself waits while nobody sees the page; it goes on when somebody does.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.elt.matches('[hx-trigger^="every "]')) event.preventDefault();
+hear("htmx:beforeRequest", "htmx:before:request", (event) => {
+  const asking = event.detail.elt || event.detail.ctx.sourceElement;
+  if (document.hidden && asking.matches('[hx-trigger^="every "]')) event.preventDefault();
 });
