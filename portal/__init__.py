@@ -5,6 +5,7 @@
 
 from pathlib import Path
 
+import msgspec
 from flask import Flask
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -44,7 +45,12 @@ def create_app(settings: Settings) -> Flask:
         SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         # An error names its statement, never the values: hashes of keys, addresses and names do not belong into logs.
-        SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 8, "pool_timeout": 5, "hide_parameters": True},
+        SQLALCHEMY_ENGINE_OPTIONS={
+            "pool_size": 8,
+            "pool_timeout": 5,
+            "hide_parameters": True,
+            "json_deserializer": msgspec.json.decode,
+        },
         MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,
         MAX_FORM_PARTS=200,
         TESTING=settings.environment == "testing",

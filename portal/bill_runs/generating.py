@@ -20,14 +20,13 @@ from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 
 log = logging.getLogger(__name__)
+# Those that have one are found by the unique key. Asking for them would read all invoices of the month for every chunk,
+# wherever the database has not heard yet how many there are.
 _OPEN_DRAFTS = text("""
     INSERT INTO invoices (public_id, organization_id, period_start, period_end, currency)
     SELECT gen_random_uuid(), id, :month, CAST(:month AS date) + interval '1 month', currency
     FROM organizations
     WHERE id = ANY(:organizations)
-      AND NOT EXISTS (SELECT FROM invoices
-                      WHERE invoices.organization_id = organizations.id AND invoices.period_start = :month
-                        AND invoices.kind = 'monthly' AND invoices.state <> 'void')
     ON CONFLICT DO NOTHING
 """)
 # A plan that was kept for any ids grows with the invoices of the month. Not for freezing: the checks of foreign keys
@@ -36,7 +35,7 @@ _PLAN_FOR_THESE_IDS = text("SET LOCAL plan_cache_mode = force_custom_plan")
 # What computing a draft may change of an item.
 _COMPUTED = (
     *("state", "reason", "attempts", "flags", "currency", "invoice_id", "total_before"),
-    *("total", "amount_due", "fingerprint", "decided_by", "decided_at"),
+    *("total", "amount_due", "fingerprint", "score", "decided_by", "decided_at"),
 )
 
 

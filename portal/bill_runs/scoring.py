@@ -5,7 +5,7 @@ shows the highest first. A hint alone (a missing address) stops nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -71,7 +71,7 @@ class Flag:
 
     def facts(self) -> dict[str, Any]:
         """As a run's item keeps it."""
-        return asdict(self)
+        return {"code": self.code, "sentence": self.sentence, "blocks": self.blocks, "points": self.points}
 
 
 @dataclass(frozen=True, slots=True)

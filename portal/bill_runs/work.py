@@ -45,16 +45,17 @@ _AT_WORK = text("""
           AND (run.state = 'generating' AND item.state = 'waiting'
                OR run.state = 'finalizing' AND item.state IN ('waiting', 'approved', 'scheduled')))
 """)
-_FOLLOW_FINAL = text("""
+_FOLLOW_FINAL = """
     UPDATE bill_run_items AS item
     SET state = 'finalized', reason = NULL, held_until = NULL, attempts = 0,
         total = invoice.total, amount_due = invoice.amount_due, fingerprint = invoice.fingerprint,
         updated_at = clock_timestamp()
     FROM invoices AS invoice
     WHERE item.bill_run_id = :run_id AND item.state IN ('generated', 'held', 'approved', 'scheduled', 'failed')
-      AND (CAST(:organizations AS bigint[]) IS NULL OR item.organization_id = ANY(:organizations))
       AND invoice.id = item.invoice_id AND invoice.state = 'finalized'
-""")
+"""
+_FOLLOW_ALL_FINAL = text(_FOLLOW_FINAL)
+_FOLLOW_THESE_FINAL = text(_FOLLOW_FINAL + " AND item.organization_id = ANY(:organizations)")
 
 
 def ring(run: BillRun, *, now: datetime) -> None:
@@ -189,8 +190,10 @@ def move_many(run_id: int, organization_ids: Sequence[int], state: ItemState) ->
 
 def follow_final(run_id: int, organization_ids: Sequence[int] | None = None) -> None:
     """What was made final, here or on an invoice's own page: the run's rows (or these of them) say the same."""
-    organizations = None if organization_ids is None else list(organization_ids)
-    db.session.execute(_FOLLOW_FINAL, {"run_id": run_id, "organizations": organizations})
+    if organization_ids is None:
+        db.session.execute(_FOLLOW_ALL_FINAL, {"run_id": run_id})
+    else:
+        db.session.execute(_FOLLOW_THESE_FINAL, {"run_id": run_id, "organizations": list(organization_ids)})
 
 
 def fail(lease: Lease, run_id: int, organization_id: int, state: ItemState, error: Exception) -> None:

@@ -24,11 +24,12 @@ _BILLED = """
     (SELECT billed.organization_id, billed.day, billed.series_id, billed.meter_id, sum(billed.quantity) AS quantity,
             sum(billed.events) AS events
      FROM billed_usage AS billed JOIN invoices ON invoices.id = billed.invoice_id AND invoices.state <> 'void'
-     WHERE billed.organization_id = ANY(:organization_ids) AND billed.day >= :first AND billed.day <= :last
+     WHERE billed.organization_id = {whom} AND billed.day >= :first AND billed.day <= :last
        AND ({whose})
      GROUP BY 1, 2, 3, 4)
 """
-_ALL_BILLED = _BILLED.format(whose="true")
+_ANY = "ANY(:organization_ids)"
+_ALL_BILLED = _BILLED.format(whom=_ANY, whose="true")
 _KNOWN = "(SELECT * FROM usage_daily WHERE recorded_day <= :known_on)"
 _AS_OF = """
     (SELECT asked.organization_id, used.*
@@ -40,23 +41,24 @@ _AS_OF = """
 _RECORDED = """
     (SELECT organization_id, day, series_id, meter_id, sum(quantity) AS quantity, sum(events) AS events
      FROM usage_daily
-     WHERE organization_id = ANY(:organization_ids) AND day >= :first AND day <= :last
+     WHERE organization_id = {whom} AND day >= :first AND day <= :last
      GROUP BY 1, 2, 3, 4)
 """
 _UNBILLED = f"""
     (SELECT used.organization_id, used.day, used.series_id, used.meter_id,
             used.quantity - coalesce(others.quantity, 0) AS quantity, used.events - coalesce(others.events, 0) AS events
      FROM {_RECORDED} AS used
-     LEFT JOIN {_BILLED.format(whose="invoices.id <> ALL(:invoice_ids)")} AS others
+     LEFT JOIN {_BILLED.format(whom="{whom}", whose="invoices.id <> ALL(:invoice_ids)")} AS others
             USING (organization_id, day, series_id, meter_id)
      WHERE (used.quantity, used.events) IS DISTINCT FROM (others.quantity, others.events))
 """
+# One organization after the other, so that a plan made for any ids is the right one for many of them as well.
 _FREEZE = """
     INSERT INTO billed_usage (invoice_id, day, series_id, organization_id, meter_id, quantity, events)
-    SELECT whose.invoice_id, day, series_id, organization_id, meter_id, quantity, events
-    FROM {source} AS unbilled
-    JOIN unnest(CAST(:invoice_ids AS bigint[]), CAST(:organization_ids AS bigint[]))
-         AS whose(invoice_id, organization_id) USING (organization_id)
+    SELECT whose.invoice_id, day, series_id, unbilled.organization_id, meter_id, quantity, events
+    FROM unnest(CAST(:invoice_ids AS bigint[]), CAST(:organization_ids AS bigint[]))
+         AS whose(invoice_id, organization_id)
+    CROSS JOIN LATERAL {source} AS unbilled
 """
 _MONTHS_BILLED = text("""
     SELECT DISTINCT invoice_id, CAST(date_trunc('month', day) AS date) AS month
@@ -131,7 +133,7 @@ def _live(organization_ids: Sequence[int], month: Month) -> dict[int, Billable]:
     late = _late_before(month, marked)
     billed_in_part = [each for each in organization_ids if month in marked.get(each, ())]
     invoices = _invoices_of(billed_in_part, month) if billed_in_part else {}
-    unbilled = Source(_UNBILLED, {"invoice_ids": [_NO_INVOICE, *invoices.values()]})
+    unbilled = Source(_UNBILLED.format(whom=_ANY), {"invoice_ids": [_NO_INVOICE, *invoices.values()]})
     as_recorded = Billable(month, _NO_INVOICE, RECORDED, (), RECORDED)
     found = dict.fromkeys(organization_ids, as_recorded)
     for each in marked:
@@ -193,7 +195,7 @@ def freeze(invoices: Sequence[Invoice], month: Month, *, now: datetime) -> None:
     count_levels_on(month.last_day, now=now, organization_ids=[invoice.organization_id for invoice in invoices])
     for (each, is_marked), billing in bills.items():
         db.session.execute(
-            text(_FREEZE.format(source=_UNBILLED if is_marked else _RECORDED)),
+            text(_FREEZE.format(source=(_UNBILLED if is_marked else _RECORDED).format(whom="whose.organization_id"))),
             {
                 "invoice_ids": [invoice.id for invoice in billing],
                 "organization_ids": [invoice.organization_id for invoice in billing],
