@@ -18,7 +18,7 @@ from portal.bill_runs.work import (
     NOT_ITS_FAULT,
     claim,
     fail,
-    follow_final,
+    finished,
     hold_run,
     items_in,
     move,
@@ -228,11 +228,12 @@ def _finish_items(run_id: int, organization_ids: Sequence[int], terms: Terms) ->
         for item in items_in(run_id, organization_ids, ItemState.SCHEDULED)
         if item.invoice_id is not None
     }
-    for invoice in finish_many(list(items), now=clock.now(), terms=terms):
+    invoices = finish_many(list(items), now=clock.now(), terms=terms)
+    for invoice in invoices:
         if invoice.state != InvoiceState.FINALIZED:
             move(items[invoice.id], ItemState.HELD, reason="Finalizing was cancelled on the invoice's own page.")
     db.session.flush()
-    follow_final(run_id, organization_ids)
+    finished(run_id, [invoice for invoice in invoices if invoice.state == InvoiceState.FINALIZED])
 
 
 def _finish_one_by_one(lease: Lease, run_id: int, organization_ids: Sequence[int], terms: Terms) -> None:

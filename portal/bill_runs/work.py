@@ -45,7 +45,7 @@ _AT_WORK = text("""
           AND (run.state = 'generating' AND item.state = 'waiting'
                OR run.state = 'finalizing' AND item.state IN ('waiting', 'approved', 'scheduled')))
 """)
-_FOLLOW_FINAL = """
+_FOLLOW_FINAL = text("""
     UPDATE bill_run_items AS item
     SET state = 'finalized', reason = NULL, held_until = NULL, attempts = 0,
         total = invoice.total, amount_due = invoice.amount_due, fingerprint = invoice.fingerprint,
@@ -53,9 +53,18 @@ _FOLLOW_FINAL = """
     FROM invoices AS invoice
     WHERE item.bill_run_id = :run_id AND item.state IN ('generated', 'held', 'approved', 'scheduled', 'failed')
       AND invoice.id = item.invoice_id AND invoice.state = 'finalized'
-"""
-_FOLLOW_ALL_FINAL = text(_FOLLOW_FINAL)
-_FOLLOW_THESE_FINAL = text(_FOLLOW_FINAL + " AND item.organization_id = ANY(:organizations)")
+""")
+# By their whole keys: whoever asks which items of the run are among these reads all of the run for every chunk.
+_FINISHED = text("""
+    UPDATE bill_run_items AS item
+    SET state = 'finalized', reason = NULL, held_until = NULL, attempts = 0,
+        total = final.total, amount_due = final.amount_due, fingerprint = final.fingerprint,
+        updated_at = clock_timestamp()
+    FROM unnest(CAST(:runs AS bigint[]), CAST(:organizations AS bigint[]), CAST(:totals AS bigint[]),
+                CAST(:amounts_due AS bigint[]), CAST(:fingerprints AS text[]))
+         AS final(bill_run_id, organization_id, total, amount_due, fingerprint)
+    WHERE item.bill_run_id = final.bill_run_id AND item.organization_id = final.organization_id
+""")
 
 
 def ring(run: BillRun, *, now: datetime) -> None:
@@ -188,12 +197,23 @@ def move_many(run_id: int, organization_ids: Sequence[int], state: ItemState) ->
     )
 
 
-def follow_final(run_id: int, organization_ids: Sequence[int] | None = None) -> None:
-    """What was made final, here or on an invoice's own page: the run's rows (or these of them) say the same."""
-    if organization_ids is None:
-        db.session.execute(_FOLLOW_ALL_FINAL, {"run_id": run_id})
-    else:
-        db.session.execute(_FOLLOW_THESE_FINAL, {"run_id": run_id, "organizations": list(organization_ids)})
+def follow_final(run_id: int) -> None:
+    """What was made final on an invoice's own page: the run's rows say the same."""
+    db.session.execute(_FOLLOW_FINAL, {"run_id": run_id})
+
+
+def finished(run_id: int, invoices: Sequence[Invoice]) -> None:
+    """These invoices of a run are final now: its rows, which the caller has locked, say the same."""
+    db.session.execute(
+        _FINISHED,
+        {
+            "runs": [run_id] * len(invoices),
+            "organizations": [each.organization_id for each in invoices],
+            "totals": [each.total for each in invoices],
+            "amounts_due": [each.amount_due for each in invoices],
+            "fingerprints": [each.fingerprint for each in invoices],
+        },
+    )
 
 
 def fail(lease: Lease, run_id: int, organization_id: int, state: ItemState, error: Exception) -> None:
