@@ -20,6 +20,7 @@ from portal.organizations.models import (
     Invitation,
     Membership,
     Organization,
+    OrganizationProviderLink,
     Passkey,
     PasskeyChallenge,
     ProviderLink,
@@ -34,7 +35,7 @@ from portal.organizations.passwords import hash_password
 # What is a person's alone; each has their `user_id`.
 THEIRS: tuple[type[Model], ...] = (
     *(UserSession, HalfSignIn, Passkey, PasskeyChallenge, SecondFactor, RecoveryCode, ProviderLink, AccountLetter),
-    *(MailChoice, AnnouncementDismissal, SavedFilter, Membership),
+    *(OrganizationProviderLink, MailChoice, AnnouncementDismissal, SavedFilter, Membership),
 )
 # Tables that go on pointing at the account, which has no name any more.
 KEPT = {

@@ -21,6 +21,8 @@ from portal.organizations.sessions import Identity, IdleLimits, Seat, identity_o
 
 ADMIN = "admin"
 # Pages of the person and not of an organization: whoever looks as a customer finds their own.
+# What of all that belongs to a person, and not to an organization, is open to whom an organization's provider let in.
+_FOR_GUESTS_TOO = ("announcements", "overview", "session")
 _ONES_OWN = ("account", "passkeys", "provider", "resetting", "session", "signing_in", "two_factors")
 
 
@@ -46,6 +48,11 @@ def guard_page() -> Response | None:
         identity = g.identity = _as_a_customer(identity)
     if for_staff != (identity.staff_role is not None) and needed != "signed in":
         raise NotFound("There is no such page.")
+    if identity.is_guest_of_provider and needed == "signed in" and request.blueprint not in _FOR_GUESTS_TOO:
+        raise NotAllowed(
+            "Your organization's provider has let you in, and into this organization only. To change your account,"
+            " sign out and sign in with your password."
+        )
     if needed != "signed in" and not identity.may(Permission(needed or "")):
         raise NotFound("There is no such page.")
     if for_staff:

@@ -1,31 +1,28 @@
 """Speaking OpenID Connect with one provider, as a client with a secret: code flow with PKCE, state and nonce.
 
-The issuer comes from the settings. The addresses that its document names must use HTTPS too (plain HTTP only if the
-issuer does, which is loopback), no redirect is followed, and documents are cut off. Call none of these inside a
-transaction. What the provider publishes is read anew for each sign-in: a key that it has replaced is never believed.
+The issuer comes from the settings, or is an organization's own. The addresses that its document names must use HTTPS
+too (plain HTTP only if the issuer does, which is loopback), no redirect is followed, documents are cut off, and what an
+organization has chosen leads to public addresses only (calling.py). Call none of these inside a transaction. What the
+provider publishes is read anew for each sign-in: a key that it has replaced is never believed.
 """
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
-import requests
-from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, InvalidClaimError, JoseError
 from joserfc.jwk import KeySet
 
-from portal.config import Settings
 from portal.core.errors import PortalError
+from portal.infra.calling import Answer, CannotCall, call
 
-# Seconds to connect, and between two pieces of an answer.
-TIMEOUTS_SECONDS = (3, 5)
 LARGEST_ANSWER_BYTES = 256 * 1024
-_PIECE_BYTES = 16 * 1024
 CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 SCOPE = "openid email"
 _ADDRESSES = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -44,13 +41,21 @@ class ProviderFailed(PortalError):
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
-    """The portal as a client of a provider, and the addresses that the provider has published."""
+class Client:
+    """The portal as a client of a provider. `private_too`: its operator has chosen it, so it may lie in a network."""
 
     issuer: str
     client_id: str
     client_secret: str
     back_to: str
+    private_too: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider as the portal knows it, and the addresses that it has published."""
+
+    client: Client
     authorization: str
     token: str
     keys: str
@@ -66,10 +71,10 @@ class Person:
     email: str | None
 
 
-def find_provider(settings: Settings, *, back_to: str) -> Provider:
+def find_provider(client: Client) -> Provider:
     """Read the provider's own document. Raises ProviderFailed."""
-    issuer = settings.oidc_issuer or ""
-    document = _read(issuer.rstrip("/") + "/.well-known/openid-configuration")
+    issuer = client.issuer
+    document = _read(issuer.rstrip("/") + "/.well-known/openid-configuration", client)
     if document.get("issuer") != issuer:
         raise _strange("its document names another issuer")
     authorization, token, keys = (str(document.get(name)) for name in _ADDRESSES)
@@ -78,10 +83,7 @@ def find_provider(settings: Settings, *, back_to: str) -> Provider:
         raise _strange("an address of its document is missing or not private")
     methods = document.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
     return Provider(
-        issuer=issuer,
-        client_id=settings.oidc_client_id,
-        client_secret=settings.oidc_client_secret,
-        back_to=back_to,
+        client=client,
         authorization=authorization,
         token=token,
         keys=keys,
@@ -91,36 +93,44 @@ def find_provider(settings: Settings, *, back_to: str) -> Provider:
 
 def address_to_go_to(provider: Provider, *, state: str, nonce: str, verifier: str) -> str:
     """Where the person signs in. `verifier` stays here; only its hash goes along."""
-    with _client(provider) as client:
-        address, _ = client.create_authorization_url(
-            provider.authorization, state=state, nonce=nonce, code_verifier=verifier
-        )
-    return str(address)
+    hashed = hashlib.sha256(verifier.encode()).digest()
+    asked = {
+        "response_type": "code",
+        "client_id": provider.client.client_id,
+        "redirect_uri": provider.client.back_to,
+        "scope": SCOPE,
+        "state": state,
+        "nonce": nonce,
+        "code_challenge": base64.urlsafe_b64encode(hashed).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+    }
+    return f"{provider.authorization}{'&' if urlsplit(provider.authorization).query else '?'}{urlencode(asked)}"
 
 
 def redeem(provider: Provider, code: str, *, nonce: str, verifier: str, now: datetime) -> Person:
     """Change a code, which works once, into who it is. Raises ProviderFailed for all that is not as it must be."""
-    try:
-        with _client(provider) as client:
-            answer = client.fetch_token(
-                provider.token,
-                code=code,
-                code_verifier=verifier,
-                grant_type="authorization_code",
-                timeout=TIMEOUTS_SECONDS,
-                allow_redirects=False,
-            )
-    except requests.RequestException as error:
-        raise _down(type(error).__name__) from error
-    except (AuthlibBaseError, ValueError) as error:
-        raise _strange("it did not take the code") from error
-    token = answer.get("id_token") if isinstance(answer, Mapping) else None
+    client = provider.client
+    sent = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": client.back_to,
+        "code_verifier": verifier,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if provider.posts_secret:
+        sent |= {"client_id": client.client_id, "client_secret": client.client_secret}
+    else:
+        # Source: RFC 6749, section 2.3.1: each is encoded as in a form before they are joined.
+        pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    answer = _document(_call(provider.token, urlencode(sent).encode(), headers, client), "it did not take the code")
+    token = answer.get("id_token")
     if not isinstance(token, str):
         raise _strange("its answer has no id token")
-    return person_of(token, _read(provider.keys), provider, nonce=nonce, now=now)
+    return person_of(token, _read(provider.keys, client), client, nonce=nonce, now=now)
 
 
-def person_of(token: str, keys: Mapping[str, Any], provider: Provider, *, nonce: str, now: datetime) -> Person:
+def person_of(token: str, keys: Mapping[str, Any], client: Client, *, nonce: str, now: datetime) -> Person:
     """Read an id token: signature, issuer, audience, times (a minute's difference is forgiven) and nonce.
 
     Raises ProviderFailed.
@@ -128,8 +138,8 @@ def person_of(token: str, keys: Mapping[str, Any], provider: Provider, *, nonce:
     registry = jwt.JWTClaimsRegistry(
         now=int(now.timestamp()),
         leeway=int(CLOCKS_MAY_DIFFER.total_seconds()),
-        iss={"essential": True, "value": provider.issuer},
-        aud={"essential": True, "value": provider.client_id},
+        iss={"essential": True, "value": client.issuer},
+        aud={"essential": True, "value": client.client_id},
         nonce={"essential": True, "value": nonce},
         sub={"essential": True},
         exp={"essential": True},
@@ -147,11 +157,11 @@ def person_of(token: str, keys: Mapping[str, Any], provider: Provider, *, nonce:
         raise _strange(f"wrong {error.claim}") from error
     except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _strange(type(error).__name__) from error
-    if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != provider.client_id:
+    if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != client.client_id:
         raise _strange("wrong azp")
     email = claims.get("email")
     is_confirmed = claims.get("email_verified") is True and isinstance(email, str)
-    return Person(provider.issuer, claims["sub"], email if is_confirmed else None)
+    return Person(client.issuer, claims["sub"], email if is_confirmed else None)
 
 
 def _scheme(address: str) -> str:
@@ -162,36 +172,30 @@ def _scheme(address: str) -> str:
     return parts.scheme if parts.hostname else ""
 
 
-def _client(provider: Provider) -> OAuth2Session:
-    return OAuth2Session(
-        provider.client_id,
-        provider.client_secret,
-        token_endpoint_auth_method="client_secret_post" if provider.posts_secret else "client_secret_basic",
-        scope=SCOPE,
-        redirect_uri=provider.back_to,
-        code_challenge_method="S256",
-    )
-
-
-def _read(address: str) -> dict[str, Any]:
+def _read(address: str, client: Client) -> dict[str, Any]:
     """One JSON object. Raises ProviderFailed."""
+    return _document(_call(address, None, {"Accept": "application/json"}, client), "it did not answer with a document")
+
+
+def _call(address: str, body: bytes | None, headers: Mapping[str, str], client: Client) -> Answer:
     try:
-        with requests.get(address, timeout=TIMEOUTS_SECONDS, allow_redirects=False, stream=True) as answer:
-            status, body = answer.status_code, bytearray()
-            for piece in answer.iter_content(_PIECE_BYTES):
-                body += piece
-                if len(body) > LARGEST_ANSWER_BYTES:
-                    raise _strange("its document is too long")
-    except requests.RequestException as error:
-        raise _down(type(error).__name__) from error
-    if status >= 500:
-        raise _down(f"status {status}")
+        return call(address, body, headers, private_too=client.private_too, most_bytes=LARGEST_ANSWER_BYTES + 1)
+    except CannotCall as error:
+        raise _down(str(error)) from error
+
+
+def _document(answer: Answer, otherwise: str) -> dict[str, Any]:
+    """The JSON object of an answer; for any other the reason is `otherwise`."""
+    if len(answer.body) > LARGEST_ANSWER_BYTES:
+        raise _strange("its document is too long")
+    if answer.status >= 500:
+        raise _down(f"status {answer.status}")
     try:
-        found = json.loads(body) if status == 200 else None
+        found = json.loads(answer.body) if answer.status == 200 else None
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise _strange("it did not answer with a document")
+        raise _strange(otherwise)
     return found
 
 

@@ -118,6 +118,8 @@ class UserSession(Public, Model):
     # Which organization a member of staff looks at as its customer.
     viewing_id: Mapped[int | None] = mapped_column(ForeignKey("organizations.id"))
     viewing_until: Mapped[datetime | None]
+    # Opened by this organization's own provider: it reaches nothing else, nor the person's account.
+    only_organization_id: Mapped[int | None]
 
     user: Mapped[User] = relationship()
 
@@ -169,6 +171,8 @@ class ProviderSignIn(Model):
     verifier: Mapped[str]
     next_path: Mapped[str]
     expires_at: Mapped[datetime]
+    # Whose own provider it is; without one that of the settings.
+    organization_id: Mapped[int | None]
 
 
 class ProviderLink(Numbered, Model):
@@ -180,6 +184,38 @@ class ProviderLink(Numbered, Model):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     issuer: Mapped[str]
     subject: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class OrganizationProvider(Model):
+    """Where an organization signs its people in. `proven_at`: somebody has since it was last changed."""
+
+    __tablename__ = "organization_providers"
+    __table_args__ = (CheckConstraint("proven_at IS NOT NULL OR NOT is_required", name="proven"),)
+
+    organization_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"), primary_key=True, autoincrement=False)
+    issuer: Mapped[str]
+    client_id: Mapped[str]
+    sealed_secret: Mapped[bytes] = mapped_column(LargeBinary)
+    is_required: Mapped[bool]
+    proven_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime]
+
+
+class OrganizationProviderLink(Model):
+    """Which member an account at an organization's provider belongs to."""
+
+    __tablename__ = "organization_provider_links"
+    __table_args__ = (
+        UniqueConstraint("organization_id", "user_id"),
+        Index("ix_organization_provider_links_user_id", "user_id"),
+    )
+
+    organization_id: Mapped[int] = mapped_column(
+        ForeignKey("organization_providers.organization_id"), primary_key=True, autoincrement=False
+    )
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime]
 
 
@@ -199,18 +235,24 @@ class Passkey(Public, Model):
 
 
 class PasskeyChallenge(Model):
-    """What a person's device was asked to sign, for one use."""
+    """What a device was asked to sign, for one use."""
 
     __tablename__ = "passkey_challenges"
     __table_args__ = (
         Index("ix_passkey_challenges_user_id", "user_id"),
-        CheckConstraint("purpose IN ('register', 'use')", name="purpose_known"),
+        CheckConstraint(
+            "purpose IN ('register', 'use') AND user_id IS NOT NULL"
+            " OR purpose = 'sign in' AND token_sha256 IS NOT NULL",
+            name="purpose_known",
+        ),
     )
 
     challenge_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     purpose: Mapped[str]
     expires_at: Mapped[datetime]
+    # The browser that asked, while nobody knows yet whose it is.
+    token_sha256: Mapped[bytes | None]
 
 
 class SavedFilter(Model):

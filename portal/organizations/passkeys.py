@@ -1,7 +1,8 @@
 """Passkeys (WebAuthn): a device that stands in for the code of an app, for people who have two factors on.
 
-The device signs a challenge that is kept here as a hash, for one person, one purpose and one use, and signs too for
-which address; so neither a replay nor a page elsewhere gets anything. The device itself asks for a finger or a PIN.
+The device signs a challenge that is kept here as a hash, for one person or browser, one purpose and one use, and signs
+too for which address; so neither a replay nor a page elsewhere gets anything. The device itself asks for a finger or a
+PIN.
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select, true
 from webauthn import (
     generate_authentication_options,
     generate_registration_options,
@@ -38,6 +39,7 @@ from portal.organizations.models import Passkey, PasskeyChallenge, SecondFactor,
 
 ANSWER_WITHIN = timedelta(minutes=5)
 MOST_PASSKEYS = 20
+Purpose = Literal["register", "use", "sign in"]
 # What comes from a browser may be any bytes at all.
 _NOT_TAKEN = (WebAuthnException, ValueError, KeyError, TypeError)
 _WRONG = Said("This passkey was not taken. Begin again, or use a code.")
@@ -78,7 +80,7 @@ def begin_registering(user_id: int, *, site: Site, now: datetime) -> str:
             resident_key=ResidentKeyRequirement.PREFERRED, user_verification=UserVerificationRequirement.REQUIRED
         ),
     )
-    _keep_challenge(options.challenge, user_id, "register", now=now)
+    _keep_challenge(options.challenge, "register", user_id=user_id, now=now)
     return options_to_json(options)
 
 
@@ -88,7 +90,7 @@ def register(user_id: int, name: str, credential: str, *, site: Site, now: datet
     _require_room(user)
     if not name:
         raise InvalidInput("Give it a name.", field="name")
-    challenge = _take_challenge(credential, user_id, "register", now=now)
+    challenge = _take_challenge(credential, "register", user_id=user_id, now=now)
     try:
         verified = verify_registration_response(
             credential=credential,
@@ -123,7 +125,7 @@ def begin_using(user_id: int, *, site: Site, now: datetime) -> str:
     options = generate_authentication_options(
         rp_id=site.host, allow_credentials=known, user_verification=UserVerificationRequirement.REQUIRED
     )
-    _keep_challenge(options.challenge, user_id, "use", now=now)
+    _keep_challenge(options.challenge, "use", user_id=user_id, now=now)
     return options_to_json(options)
 
 
@@ -132,10 +134,31 @@ def check_passkey(user_id: int, credential: str, *, site: Site, now: datetime) -
 
     A device that counts its signatures must count on: one that falls back may have been copied, and is refused.
     """
-    challenge = _take_challenge(credential, user_id, "use", now=now)
+    challenge = _take_challenge(credential, "use", user_id=user_id, now=now)
+    _check(credential, challenge, Passkey.user_id == user_id, site=site, now=now)
+
+
+def begin_signing_in(token: str, *, site: Site, now: datetime) -> str:
+    """What to ask a device whose person nobody knows yet, as JSON for the browser, which keeps `token` in a cookie."""
+    options = generate_authentication_options(rp_id=site.host, user_verification=UserVerificationRequirement.REQUIRED)
+    _keep_challenge(options.challenge, "sign in", token=token, now=now)
+    return options_to_json(options)
+
+
+def check_signing_in(token: str, credential: str, *, site: Site, now: datetime) -> int:
+    """Whose passkey has signed what this browser was asked, once. Raises InvalidInput (field "credential").
+
+    The device has asked for a finger, a face or a PIN, so it is two factors in one.
+    """
+    challenge = _take_challenge(credential, "sign in", token=token, now=now)
+    return _check(credential, challenge, true(), site=site, now=now)
+
+
+def _check(credential: str, challenge: bytes, whose: ColumnElement[bool], *, site: Site, now: datetime) -> int:
+    """Whose passkey it is that has signed."""
     passkey = db.session.scalar(
         select(Passkey)
-        .where(Passkey.user_id == user_id, Passkey.credential_id == _bytes(_parsed(credential).get("id")))
+        .where(whose, Passkey.credential_id == _bytes(_parsed(credential).get("id")))
         .with_for_update()
         .execution_options(populate_existing=True)
     )
@@ -155,8 +178,9 @@ def check_passkey(user_id: int, credential: str, *, site: Site, now: datetime) -
         raise InvalidInput(_WRONG, field="credential") from error
     passkey.sign_count, passkey.used_at = verified.new_sign_count, now
     audit.record(
-        "used a passkey", subject="user", subject_id=user_id, organization_id=None, after={"name": passkey.name}
+        "used a passkey", subject="user", subject_id=passkey.user_id, organization_id=None, after={"name": passkey.name}
     )
+    return passkey.user_id
 
 
 def remove_passkey(user_id: int, public_id: UUID, *, now: datetime) -> None:
@@ -193,14 +217,23 @@ def _descriptors(user_id: int) -> list[PublicKeyCredentialDescriptor]:
     return [PublicKeyCredentialDescriptor(id=each.credential_id) for each in passkeys_of(user_id)]
 
 
-def _keep_challenge(challenge: bytes, user_id: int, purpose: Literal["register", "use"], *, now: datetime) -> None:
-    hashed = secret_hash(bytes_to_base64url(challenge))
-    expires_at = now + ANSWER_WITHIN
-    db.session.add(PasskeyChallenge(challenge_sha256=hashed, user_id=user_id, purpose=purpose, expires_at=expires_at))
+def _keep_challenge(
+    challenge: bytes, purpose: Purpose, *, user_id: int | None = None, token: str | None = None, now: datetime
+) -> None:
+    kept = PasskeyChallenge(
+        challenge_sha256=secret_hash(bytes_to_base64url(challenge)),
+        user_id=user_id,
+        token_sha256=None if token is None else secret_hash(token),
+        purpose=purpose,
+        expires_at=now + ANSWER_WITHIN,
+    )
+    db.session.add(kept)
 
 
-def _take_challenge(credential: str, user_id: int, purpose: Literal["register", "use"], *, now: datetime) -> bytes:
-    """The challenge that the device says it signed, if it was given to this person for this; it ends here."""
+def _take_challenge(
+    credential: str, purpose: Purpose, *, user_id: int | None = None, token: str | None = None, now: datetime
+) -> bytes:
+    """The challenge that the device says it signed, if this person or browser was given it for this; it ends here."""
     response = _parsed(credential).get("response")
     signed = _parsed(_bytes(response.get("clientDataJSON") if isinstance(response, dict) else None))
     challenge = signed.get("challenge")
@@ -210,11 +243,12 @@ def _take_challenge(credential: str, user_id: int, purpose: Literal["register", 
         delete(PasskeyChallenge)
         .where(
             PasskeyChallenge.challenge_sha256 == secret_hash(challenge),
-            PasskeyChallenge.user_id == user_id,
+            PasskeyChallenge.user_id.is_not_distinct_from(user_id),
+            PasskeyChallenge.token_sha256.is_not_distinct_from(None if token is None else secret_hash(token)),
             PasskeyChallenge.purpose == purpose,
             PasskeyChallenge.expires_at > now,
         )
-        .returning(PasskeyChallenge.user_id)
+        .returning(PasskeyChallenge.challenge_sha256)
     )
     if taken is None:
         raise InvalidInput("This took too long, or was used already. Begin again, or use a code.", field="credential")

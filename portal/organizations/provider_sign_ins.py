@@ -33,11 +33,12 @@ class Journey:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What was kept of a journey: `next_path` is where the person wanted to go."""
+    """What was kept of a journey: where the person wanted to go, and whose own provider it is, if not everybody's."""
 
     nonce: str
     verifier: str
     next_path: str
+    organization_id: int | None
 
 
 def new_journey() -> Journey:
@@ -45,7 +46,7 @@ def new_journey() -> Journey:
     return Journey(*(secrets.token_urlsafe(32) for _ in range(4)))
 
 
-def set_out(journey: Journey, next_path: str, *, now: datetime) -> None:
+def set_out(journey: Journey, next_path: str, *, organization_id: int | None, now: datetime) -> None:
     """Keep what is needed when the person comes back."""
     db.session.add(
         ProviderSignIn(
@@ -55,6 +56,7 @@ def set_out(journey: Journey, next_path: str, *, now: datetime) -> None:
             verifier=journey.verifier,
             next_path=next_path,
             expires_at=now + BACK_WITHIN,
+            organization_id=organization_id,
         )
     )
 
@@ -68,7 +70,9 @@ def come_back(token: str, state: str, *, now: datetime) -> Expected:
             ProviderSignIn.state_sha256 == secret_hash(state),
             ProviderSignIn.expires_at > now,
         )
-        .returning(ProviderSignIn.nonce, ProviderSignIn.verifier, ProviderSignIn.next_path)
+        .returning(
+            ProviderSignIn.nonce, ProviderSignIn.verifier, ProviderSignIn.next_path, ProviderSignIn.organization_id
+        )
     ).one_or_none()
     if row is None:
         raise InvalidInput("This sign-in was not begun in this browser, took too long, or was used already.")

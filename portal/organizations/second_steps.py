@@ -12,8 +12,8 @@ from portal.core.keys import secret_hash
 from portal.infra.db import db
 from portal.organizations.letters import lock_user
 from portal.organizations.models import HalfSignIn, User
-from portal.organizations.passkeys import Site, check_passkey
-from portal.organizations.sessions import open_session
+from portal.organizations.passkeys import Site, check_passkey, check_signing_in
+from portal.organizations.sessions import SignInRefused, open_session
 from portal.organizations.two_factors import check_code
 
 CODE_WITHIN = timedelta(minutes=10)
@@ -75,6 +75,23 @@ def finish_with_passkey(
     user_id = _end_half(token, now=now)
     check_passkey(user_id, credential, site=site, now=now)
     return open_session(lock_user(user_id), now=now, days=days, address=address, user_agent=user_agent)
+
+
+def sign_in_with_passkey(
+    token: str,
+    credential: str,
+    *,
+    site: Site,
+    now: datetime,
+    days: int,
+    address: str | None,
+    user_agent: str | None,
+) -> str:
+    """Open the session of whoever's passkey has signed, without a password. Raises InvalidInput or SignInRefused."""
+    user = lock_user(check_signing_in(token, credential, site=site, now=now))
+    if user.disabled_at is not None:
+        raise SignInRefused("This account is switched off here. Ask us if you think that it should not be.")
+    return open_session(user, now=now, days=days, address=address, user_agent=user_agent)
 
 
 def forget_old_half_sign_ins(*, now: datetime) -> None:

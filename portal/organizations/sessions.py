@@ -9,10 +9,11 @@ from sqlalchemy import delete, func, select, update
 
 from portal.core.errors import NotFound, PortalError
 from portal.core.keys import secret_hash
+from portal.core.saying import Said
 from portal.infra import audit
 from portal.infra.audit import Actor
 from portal.infra.db import db
-from portal.organizations.models import Membership, Organization, User, UserSession
+from portal.organizations.models import Membership, Organization, OrganizationProvider, User, UserSession
 from portal.organizations.passwords import password_matches
 from portal.organizations.roles import CUSTOMER_ROLES, STAFF_ROLES, Permission
 from portal.organizations.session_list import SEEN_IS_NOTED_EVERY
@@ -67,6 +68,8 @@ class Identity:
     viewing_until: datetime | None = None
     shortcuts: bool = True
     language: str | None = None
+    # An organization's own provider has let them in: into that one only.
+    is_guest_of_provider: bool = False
 
     @property
     def actor(self) -> Actor:
@@ -100,10 +103,24 @@ def sign_in(email: str, password: str, *, now: datetime, days: int, address: str
     return open_session(user, now=now, days=days, address=address, user_agent=user_agent)
 
 
-def open_session(user: User, *, now: datetime, days: int, address: str | None, user_agent: str | None) -> str:
-    """Open a session for somebody who has shown who they are; return the token for the cookie."""
+def open_session(
+    user: User,
+    *,
+    now: datetime,
+    days: int,
+    address: str | None,
+    user_agent: str | None,
+    only_organization_id: int | None = None,
+) -> str:
+    """Open a session for somebody who has shown who they are; return the token for the cookie.
+
+    With `only_organization_id` it reaches this organization alone: its own provider has said who it is. Raises
+    SignInRefused for somebody whose organizations ask for that.
+    """
+    if only_organization_id is None:
+        _require_freedom(user)
     token = secrets.token_urlsafe(32)
-    first_seat = db.session.scalar(
+    first_seat = only_organization_id or db.session.scalar(
         select(Membership.organization_id).where(Membership.user_id == user.id).order_by(Membership.id).limit(1)
     )
     db.session.add(
@@ -117,10 +134,30 @@ def open_session(user: User, *, now: datetime, days: int, address: str | None, u
             expires_at=now + timedelta(days=days),
             address=address,
             user_agent=(user_agent or "")[:200],
+            only_organization_id=only_organization_id,
         )
     )
-    audit.record("signed in", subject="user", subject_id=user.id, organization_id=None)
+    audit.record("signed in", subject="user", subject_id=user.id, organization_id=only_organization_id)
     return token
+
+
+def _require_freedom(user: User) -> None:
+    """Members whose organizations all have them use a provider of their own do so; owners may always come in."""
+    rows = db.session.execute(
+        select(Organization.slug, Membership.role, OrganizationProvider.is_required)
+        .join(Membership, Membership.organization_id == Organization.id)
+        .outerjoin(OrganizationProvider, OrganizationProvider.organization_id == Organization.id)
+        .where(Membership.user_id == user.id)
+        .order_by(Organization.slug)
+    ).all()
+    if user.staff_role is None and rows and all(required and role != "owner" for _, role, required in rows):
+        raise SignInRefused(
+            Said(
+                "Your organization has its people sign in at its own provider. Choose “Sign in with your organization”"
+                " and enter %(slug)s.",
+                slug=rows[0].slug,
+            )
+        )
 
 
 # What somebody sees who looks as a customer: nothing secret, and nothing to change.
@@ -148,6 +185,9 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
     session, user, with_code = found
     if session.expires_at <= now or user.disabled_at is not None:
         return None
+    only = session.only_organization_id
+    if only is not None and user.staff_role is not None:
+        return None
     hours = idle.staff if user.staff_role is not None else idle.customers
     if hours and session.last_seen_at <= now - timedelta(hours=hours):
         return None
@@ -157,7 +197,7 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
         .where(Membership.user_id == user.id, Organization.status != "closed")
         .order_by(Organization.name)
     )
-    seats = tuple(Seat(*row) for row in rows)
+    seats = tuple(Seat(*row) for row in rows if only in (None, row.id))
     seat = next((each for each in seats if each.organization_id == session.organization_id), None)
     return Identity(
         user.id,
@@ -172,6 +212,7 @@ def identity_of(token: str, *, now: datetime, idle: IdleLimits = IdleLimits()) -
         confirmed_at=session.confirmed_at,
         shortcuts=user.shortcuts,
         language=user.language,
+        is_guest_of_provider=only is not None,
         **_viewing(session, user, now=now),
     )
 

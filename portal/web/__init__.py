@@ -27,6 +27,7 @@ from portal.web.joining import bp as joining
 from portal.web.mail_settings import bp as mail_settings
 from portal.web.members import bp as members
 from portal.web.overview import bp as overview
+from portal.web.own_provider import bp as own_provider
 from portal.web.passkeys import bp as passkeys
 from portal.web.payment import bp as payment
 from portal.web.plans import bp as plans
@@ -44,7 +45,7 @@ from portal.web.webhooks import bp as webhooks
 def blueprints() -> tuple[Blueprint, ...]:
     """All blueprints of this surface."""
     return (
-        *(session, signing_in, provider, resetting, account, two_factors, passkeys, members, joining),
+        *(session, signing_in, provider, resetting, account, two_factors, passkeys, members, joining, own_provider),
         *(mail_settings, billing_details, api_keys, api_docs, webhooks, activity, announcements),
         *(overview, usage, usage_events, costs, forecast, budgets, plans),
         *(drafts, draft_changes, change_log, invoices, comparing, payment, documents, credit_notes, totals, exports),

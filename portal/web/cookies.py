@@ -1,9 +1,10 @@
-"""The cookies of signing in: the session's, the one between password and code, and the one while at the provider."""
+"""The cookies of signing in: the session's, and those of what is under way: a code, a provider, a passkey."""
 
 from flask import current_app, request
 from werkzeug import Response
 
 from portal.infra.languages import COOKIE
+from portal.organizations.passkeys import ANSWER_WITHIN
 from portal.organizations.provider_sign_ins import BACK_WITHIN
 from portal.organizations.second_steps import CODE_WITHIN
 from portal.signed_in import cookie_name
@@ -37,6 +38,16 @@ def provider_sign_in_token() -> str:
     return request.cookies.get(_provider_name(), "")
 
 
+def keep_passkey_sign_in(response: Response, token: str | None) -> None:
+    """Remember that this browser's device was asked for a passkey; None forgets it."""
+    _keep(response, _passkey_name(), token or "", int(ANSWER_WITHIN.total_seconds()) if token else 0)
+
+
+def passkey_sign_in_token() -> str:
+    """The token of signing in with a passkey alone; empty if there is none."""
+    return request.cookies.get(_passkey_name(), "")
+
+
 def keep_language(response: Response, language: str) -> None:
     """Remember in this browser which language was chosen before anybody signed in."""
     _keep(response, COOKIE, language, SECONDS_A_YEAR)
@@ -44,6 +55,10 @@ def keep_language(response: Response, language: str) -> None:
 
 def _provider_name() -> str:
     return f"{cookie_name()}_provider"
+
+
+def _passkey_name() -> str:
+    return f"{cookie_name()}_passkey"
 
 
 def _half_name() -> str:

@@ -1,11 +1,12 @@
-"""Passkeys: adding, listing and removing one's own, and signing in with one after the password.
+"""Passkeys: adding, listing and removing one's own, and signing in with one, after the password or instead of it.
 
 A form asks for the challenge and gets a page, whose script asks the device and sends the answer as a form again.
 """
 
+import secrets
 from uuid import UUID
 
-from flask import Blueprint, current_app, flash, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, StringField
@@ -20,9 +21,16 @@ from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.languages import _
 from portal.infra.pages import policy
 from portal.organizations import attempts, passkeys
-from portal.organizations.second_steps import finish_with_passkey, half_signed_in
+from portal.organizations.second_steps import finish_with_passkey, half_signed_in, sign_in_with_passkey
+from portal.organizations.sessions import SignInRefused
 from portal.signed_in import guard_page, me, safe_next
-from portal.web.cookies import half_sign_in_token, keep_half_sign_in, keep_session
+from portal.web.cookies import (
+    half_sign_in_token,
+    keep_half_sign_in,
+    keep_passkey_sign_in,
+    keep_session,
+    passkey_sign_in_token,
+)
 from portal.web.waiting import too_many_tries
 
 bp = Blueprint("passkeys", __name__)
@@ -145,11 +153,56 @@ def check() -> ResponseReturnValue:
                 user_agent=request.user_agent.string,
             )
             attempts.give_code_try_back(half.email, request.remote_addr)
-    except InvalidInput as refusal:
+    except (InvalidInput, SignInRefused) as refusal:
         return _use_page(None, refusal.sentence), 422
     response = redirect(safe_next(request.form.get("next")), 303)
     keep_session(response, token, days=settings.session_days)
     keep_half_sign_in(response, None)
+    return response
+
+
+@bp.post("/sign-in/passkey-alone")
+@policy("public")
+def ask_alone() -> ResponseReturnValue:
+    """Instead of the password: ask the device whose it is."""
+    token, now = secrets.token_urlsafe(32), clock.now()
+    with acting_as(SYSTEM), transaction():
+        wait = attempts.count_provider_try(request.remote_addr, now=now)
+    if wait is not None:
+        return too_many_tries(wait)
+    with acting_as(SYSTEM), transaction():
+        options = passkeys.begin_signing_in(token, site=stepping_up.site(), now=now)
+    response = make_response(_use_page(options, check=".check_alone"))
+    keep_passkey_sign_in(response, token)
+    return response
+
+
+@bp.post("/sign-in/passkey-alone/check")
+@policy("public")
+def check_alone() -> ResponseReturnValue:
+    """Check what the device signed, open the session of whom it belongs to and go on."""
+    settings, now, form = _settings(), clock.now(), UseForm()
+    form.validate_on_submit()
+    with acting_as(SYSTEM), transaction():
+        wait = attempts.count_provider_try(request.remote_addr, now=now)
+    if wait is not None:
+        return too_many_tries(wait)
+    try:
+        with acting_as(SYSTEM), transaction():
+            token = sign_in_with_passkey(
+                passkey_sign_in_token(),
+                form.credential.data or "",
+                site=stepping_up.site(),
+                now=now,
+                days=settings.session_days,
+                address=request.remote_addr,
+                user_agent=request.user_agent.string,
+            )
+    except (InvalidInput, SignInRefused) as refusal:
+        return _use_page(None, refusal.sentence, check=".check_alone"), 422
+    response = redirect(safe_next(request.form.get("next")), 303)
+    keep_session(response, token, days=settings.session_days)
+    keep_passkey_sign_in(response, None)
     return response
 
 
@@ -169,6 +222,8 @@ def _list_page(form: NameForm, question: stepping_up.Question | None = None) -> 
         return render_template("web/passkeys/list.html", form=form, passkeys=mine, question=question)
 
 
-def _use_page(options: str | None, sentence: str | None = None) -> str:
-    target = safe_next(request.form.get("next"))
-    return render_template("web/passkeys/use.html", form=UseForm(), options=options, next=target, sentence=sentence)
+def _use_page(options: str | None, sentence: str | None = None, *, check: str = ".check") -> str:
+    target, form = safe_next(request.form.get("next")), UseForm()
+    return render_template(
+        "web/passkeys/use.html", form=form, options=options, next=target, sentence=sentence, check=check
+    )

@@ -13,6 +13,7 @@ from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.pages import policy
 from portal.organizations.attempts import count_code_try, give_code_try_back
 from portal.organizations.second_steps import HalfSignedIn, finish_second_step, half_signed_in
+from portal.organizations.sessions import SignInRefused
 from portal.signed_in import guard_page, safe_next
 from portal.web.cookies import half_sign_in_token, keep_half_sign_in, keep_session
 from portal.web.waiting import too_many_tries
@@ -60,7 +61,7 @@ def check() -> ResponseReturnValue:
                 user_agent=request.user_agent.string,
             )
             give_code_try_back(half.email, request.remote_addr)
-    except InvalidInput as refusal:
+    except (InvalidInput, SignInRefused) as refusal:
         form.code.errors = [refusal.sentence]
         return _code_page(form), 422
     response = redirect(safe_next(request.form.get("next")), 303)

@@ -14,11 +14,11 @@ from wtforms.widgets import CheckboxInput, ListWidget
 from portal.core.errors import InvalidInput, PortalError
 from portal.core.saying import Said
 from portal.infra import clock
+from portal.infra.calling import LONGEST_URL
 from portal.infra.db import SYSTEM, acting_as, transaction
 from portal.infra.languages import _, told
 from portal.infra.pages import csv_response, policy
 from portal.signed_in import guard_page, me, my_seat
-from portal.webhooks.calling import LONGEST_URL
 from portal.webhooks.endpoints import (
     MOST_LISTED,
     ROTATION_OVERLAP,

@@ -11,10 +11,10 @@ from sqlalchemy.orm import joinedload
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.saying import Said
 from portal.infra import audit
+from portal.infra.calling import check_url
 from portal.infra.db import db, transaction
 from portal.infra.ids import uuid7
 from portal.infra.sealing import seal, unseal
-from portal.webhooks.calling import check_url
 from portal.webhooks.models import TEST, DeliveryState, EventType, WebhookDelivery, WebhookEndpoint
 from portal.webhooks.signing import secret_text
 from portal.webhooks.telling import SEND, queue_delivery

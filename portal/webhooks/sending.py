@@ -8,9 +8,9 @@ from flask import current_app
 
 from portal.config import Settings
 from portal.infra import audit, clock, outbox
+from portal.infra.calling import Answer, CannotCall, call
 from portal.infra.db import db
 from portal.infra.outbox import Lease, RetryLater
-from portal.webhooks.calling import Answer, CannotCall, call
 from portal.webhooks.endpoints import disable, secrets_of
 from portal.webhooks.models import TEST, DeliveryState, WebhookDelivery, WebhookEndpoint
 from portal.webhooks.signing import body_of, headers_of

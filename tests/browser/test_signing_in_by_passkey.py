@@ -48,6 +48,7 @@ def test_a_passkey_is_added_and_signs_in_under_the_strict_policy(app: Flask, por
     devtools = context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
     device = {"protocol": "ctap2", "transport": "internal", "hasUserVerification": True, "isUserVerified": True}
+    device |= {"hasResidentKey": True}
     devtools.send("WebAuthn.addVirtualAuthenticator", {"options": device | {"automaticPresenceSimulation": True}})
     give_password(page, portal_url)
     page.get_by_label("Code").fill(pyotp.TOTP(SECRET).at(clock.now()))
@@ -61,6 +62,12 @@ def test_a_passkey_is_added_and_signs_in_under_the_strict_policy(app: Flask, por
     context.clear_cookies()
     give_password(page, portal_url)
     page.get_by_role("button", name="Use a passkey").click()
+    page.get_by_role("button", name="Ask the device").click()
+    expect(page).to_have_url(f"{portal_url}/settings/account")
+
+    context.clear_cookies()
+    page.goto(f"{portal_url}/sign-in?next=/settings/account")
+    page.get_by_role("button", name="Go on with a passkey").click()
     page.get_by_role("button", name="Ask the device").click()
     expect(page).to_have_url(f"{portal_url}/settings/account")
 

@@ -1,14 +1,11 @@
 """Keys: the same in every process and for ever, so their values are written down here."""
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,13 +15,6 @@ from portal.core.keys import canonical_json, content_hash, event_key, secret_has
 SOME_UUID = "0190f3a4-7c1d-7abc-8def-0123456789ab"
 SOME_ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 ROOT = Path(__file__).parents[2]
-INSTALLED = str(Path(msgspec.__file__).parents[1])
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXTS,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
-    max_leaves=20,
-)
 
 
 def test_a_uuid_from_the_default_source_is_its_own_key():
@@ -85,14 +75,8 @@ def test_a_series_is_a_meter_and_its_dimensions_in_any_order():
 
 def test_canonical_json_has_one_spelling():
     assert canonical_json({"b": 1, "a": [None, True, "é"]}) == '{"a":[null,true,"é"],"b":1}'
-
-
-@given(JSON)
-def test_canonical_json_is_what_the_standard_library_writes(value):
-    """So whoever has a document and any JSON library can check its hash."""
-    spelled = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert canonical_json(value) == spelled
-    assert content_hash(value) == hashlib.sha256(spelled.encode()).hexdigest()
+    with pytest.raises(ValueError):
+        canonical_json(float("nan"))
 
 
 def test_the_values_of_keys_are_fixed():
@@ -128,7 +112,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_keys_and_the_same
     answers = {
         subprocess.run(
             [sys.executable, "-S", "-c", PRINT_KEYS, str(ROOT / "portal")],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": INSTALLED, "TZ": zone},
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
             capture_output=True,
             check=True,
             text=True,

@@ -282,6 +282,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 invoice=invoice.id,
                 user=person.id,
             )
+            _let_in_by_provider(organization.id, person.id)
             sql(
                 "INSERT INTO drafts_as_of (organization_id, month, instant) VALUES (:organization, :month, now())",
                 organization=organization.id,
@@ -390,6 +391,26 @@ def _export_and_listen(organization: Organization) -> None:
     )
 
 
+def _let_in_by_provider(organization_id: int, user_id: int) -> None:
+    """A provider of its own, one person linked there, and somebody on the way."""
+    values = {"organization": organization_id, "user": user_id}
+    sql(
+        "INSERT INTO organization_providers (organization_id, issuer, client_id, sealed_secret, is_required, changed_at)"
+        " VALUES (:organization, 'https://id.example.com', 'portal', '', false, now())",
+        **values,
+    )
+    sql(
+        "INSERT INTO organization_provider_links (organization_id, subject, user_id, created_at)"
+        " VALUES (:organization, '1', :user, now())",
+        **values,
+    )
+    sql(
+        "INSERT INTO provider_sign_ins (token_sha256, state_sha256, nonce, verifier, next_path, expires_at,"
+        " organization_id) VALUES (CAST(CAST(:organization AS text) AS bytea), '', '', '', '/', now(), :organization)",
+        **values,
+    )
+
+
 def _let_wait(organization: Organization) -> None:
     """An event of a meter that does not exist, in a month that is not billed here."""
     moment = MONTH.plus(1).start
@@ -426,7 +447,8 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                 if table in (
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
                     *("drift", "bill_run_items", "price_simulation_results", "mails", "draft_totals", "invitations"),
-                    "approval_requests",
+                    *("approval_requests", "organization_providers", "organization_provider_links"),
+                    "provider_sign_ins",
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")

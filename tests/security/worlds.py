@@ -207,6 +207,22 @@ def _insert_what_machines_write(organization_id: int, mark: str) -> None:
         mark=mark,
     )
     sql(
+        "WITH own AS (INSERT INTO organization_providers (organization_id, issuer, client_id, sealed_secret,"
+        " is_required, changed_at) VALUES (:organization, 'https://id.example.com/' || :mark, :mark, '', false, now())"
+        " RETURNING organization_id)"
+        " INSERT INTO organization_provider_links (organization_id, subject, user_id, created_at)"
+        " SELECT own.organization_id, :mark, min(user_id), now() FROM own JOIN memberships"
+        " ON memberships.organization_id = own.organization_id GROUP BY 1",
+        organization=organization_id,
+        mark=mark,
+    )
+    sql(
+        "INSERT INTO provider_sign_ins (token_sha256, state_sha256, nonce, verifier, next_path, expires_at,"
+        " organization_id) VALUES (convert_to(:mark, 'UTF8'), '', '', '', '/', now(), :organization)",
+        organization=organization_id,
+        mark=mark,
+    )
+    sql(
         "INSERT INTO approval_requests (public_id, subject_kind, subject_id, organization_id, fingerprint, facts,"
         " asked_by_id, asked_by, asked_at, expires_at)"
         " SELECT gen_random_uuid(), kind, id, :organization, '', facts, (SELECT min(id) FROM users), :mark, now(),"

@@ -262,3 +262,55 @@ def test_without_the_password_no_device_is_asked(client: FlaskClient, otto: Flas
     stranger = app.test_client()
     for address in ("/sign-in/passkey", "/sign-in/passkey/check"):
         assert post(stranger, address, page="/sign-in").location == "/sign-in?next=/"
+
+
+def alone(browser: FlaskClient) -> dict[str, Any]:
+    """What a device is asked instead of a password."""
+    page = post(browser, "/sign-in/passkey-alone", page="/sign-in", next="/settings/account")
+    assert_flawless(page)
+    return options_in(page.text)
+
+
+def answer_alone(browser: FlaskClient, credential: str, page: str = "/sign-in") -> Any:
+    form = {"credential": credential, "next": "/settings/account"}
+    return post(browser, "/sign-in/passkey-alone/check", page=page, **form)
+
+
+def test_a_passkey_alone_signs_in_once_in_the_browser_that_asked(app: Flask, otto: FlaskClient):
+    device = SoftPasskey(ORIGIN, HOST)
+    add(otto, device)
+    browser, other = app.test_client(), app.test_client()
+    options = alone(browser)
+    assert "allowCredentials" not in options or options["allowCredentials"] == []
+    assert options["userVerification"] == "required"
+    alone(other)
+    credential = device.get(options)
+    stolen = answer_alone(other, credential)
+    assert stolen.status_code == 422
+    assert other.get_cookie("portal_session") is None
+    done = answer_alone(browser, credential)
+    assert (done.status_code, done.location) == (303, "/settings/account")
+    assert "otto@example.com" in browser.get("/settings/account").text
+    replayed = answer_alone(browser, credential, page="/settings/account")
+    assert replayed.status_code == 422
+
+
+@pytest.mark.parametrize("how", ["unknown", "unverified", "elsewhere", "nothing", "disabled"])
+def test_what_is_not_taken_instead_of_a_password(app: Flask, otto: FlaskClient, how: str):
+    device = SoftPasskey(ORIGIN, HOST)
+    add(otto, device)
+    if how == "unknown":
+        device.credential_id = b"nobody's passkey"
+    elif how == "unverified":
+        device.verified = False
+    elif how == "elsewhere":
+        device.origin = "https://evil.example"
+    elif how == "disabled":
+        with acting(app):
+            sql("UPDATE users SET disabled_at = now() WHERE email = :email", email=OTTO)
+    browser = app.test_client()
+    options = alone(browser)
+    refused = answer_alone(browser, "{}" if how == "nothing" else device.get(options))
+    assert refused.status_code == 422
+    assert_flawless(refused)
+    assert browser.get_cookie("portal_session") is None

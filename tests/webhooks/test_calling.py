@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from portal.core.errors import InvalidInput
-from portal.webhooks import calling
-from portal.webhooks.calling import CannotCall, call, check_url, checked_address, is_public
+from portal.infra import calling
+from portal.infra.calling import CannotCall, call, check_url, checked_address, is_public
 
 NEVER = [
     *("http://example.com/", "ftp://example.com/", "//example.com/", "example.com", "", "https://", "https:///x"),

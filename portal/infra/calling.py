@@ -34,11 +34,16 @@ class CannotCall(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answered: its status, the beginning of its body, and after how long."""
+    """What was answered: the status, as much of the body as was asked for, and after how long."""
 
     status: int
-    excerpt: str
+    body: bytes
     milliseconds: int
+
+    @property
+    def excerpt(self) -> str:
+        """The beginning of the body, as text to show."""
+        return self.body[:EXCERPT_BYTES].decode(errors="replace").translate(_CONTROLS).strip()
 
 
 def check_url(url: str, *, private_too: bool) -> SplitResult:
@@ -47,7 +52,7 @@ def check_url(url: str, *, private_too: bool) -> SplitResult:
     if parts.scheme != "https" and not (private_too and parts.scheme == "http"):
         raise InvalidInput("An address begins with https://.", field="url")
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise InvalidInput("Leave user and password out of the address; events are signed.", field="url")
+        raise InvalidInput("Leave user and password out of the address.", field="url")
     if parts.fragment or "#" in url:
         raise InvalidInput("Leave out what stands behind #; it is never sent.", field="url")
     host = parts.hostname or ""
@@ -114,8 +119,15 @@ def checked_address(host: str, port: int, *, private_too: bool) -> str:
     return addresses[0]
 
 
-def call(url: str, body: bytes, headers: Mapping[str, str], *, private_too: bool) -> Answer:
-    """POST a body and hear the answer, whatever its status. Raises CannotCall."""
+def call(
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    private_too: bool,
+    most_bytes: int = EXCERPT_BYTES,
+) -> Answer:
+    """POST a body, or GET without one; hear the answer, whatever its status, up to so many bytes. Raises CannotCall."""
     try:
         parts = check_url(url, private_too=private_too)
     except InvalidInput as refusal:
@@ -130,9 +142,9 @@ def call(url: str, body: bytes, headers: Mapping[str, str], *, private_too: bool
     deadline.start()
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, body=body, headers=dict(headers))
+        connection.request("GET" if body is None else "POST", target, body=body, headers=dict(headers))
         response = connection.getresponse()
-        excerpt = response.read(EXCERPT_BYTES)
+        heard = response.read(most_bytes)
         if connection.was_cut:
             raise TimeoutError
     except ssl.SSLError as error:
@@ -149,7 +161,7 @@ def call(url: str, body: bytes, headers: Mapping[str, str], *, private_too: bool
         deadline.cancel()
         connection.close()
     milliseconds = (time.monotonic_ns() - began) // 1_000_000
-    return Answer(response.status, excerpt.decode(errors="replace").translate(_CONTROLS).strip(), milliseconds)
+    return Answer(response.status, heard, milliseconds)
 
 
 class _Pinned(http.client.HTTPConnection):
