@@ -35,6 +35,7 @@ from portal.payments import breaker
 from portal.payments.reconciling import begin_nightly
 from portal.payments.sweeping import sweep_open_invoices
 from portal.payments.undelivered import fetch_by_clock
+from portal.retention import forget_by_age
 from portal.usage.adopting import adopt_by_clock
 from portal.usage.folding import fold_by_clock
 from portal.usage.levels import count_levels_by_clock
@@ -99,16 +100,22 @@ RECURRING = (
     # Usage that was kept for a meter that did not exist, and does by now.
     Recurring("count waiting usage", 60, lambda: adopt_by_clock(now=clock.now())),
     # Lines of the ingest log that nobody will ask for any more.
-    Recurring("trim the ingest log", 60, lambda: trim_request_log(now=clock.now())),
+    Recurring(
+        "trim the ingest log",
+        60,
+        lambda: trim_request_log(now=clock.now(), keep_days=current_app.config["SETTINGS"].ingest_log_keep_days),
+    ),
+    # Mails, events of Stripe, webhook deliveries and simulations of long ago.
+    Recurring("delete by age", 600, lambda: forget_by_age(now=clock.now(), settings=current_app.config["SETTINGS"])),
     # Exports whose time is over, and those whose job has died.
     Recurring(
         "forget old exports",
         300,
         lambda: tidy_by_clock(now=clock.now(), keep_days=current_app.config["SETTINGS"].export_keep_days),
     ),
-    # Webhook deliveries whose job has died, and those of long ago.
-    Recurring("tidy webhooks", 300, lambda: tidy_webhooks(now=clock.now())),
-    # Limits on guessing that are full again, and mails about accounts of long ago.
+    # Webhook deliveries whose job has died.
+    Recurring("tidy webhooks", 300, tidy_webhooks),
+    # Limits on guessing that are full again, sign-ins that nobody finished, sessions that have ended.
     Recurring("forget tries at passwords", 60, lambda: forget_by_clock(now=clock.now())),
     # Steps of Prometheus' queries that are over; after a pause, all that were missed.
     Recurring("pull usage from Prometheus", 60, lambda: pull_by_clock(current_app.config["SETTINGS"].prometheus_pulls)),

@@ -55,6 +55,12 @@ class Settings:
     days_until_due: int
     archive_after_months: int
     export_keep_days: int
+    mail_keep_days: int
+    account_mail_keep_days: int
+    stripe_event_keep_days: int
+    webhook_delivery_keep_days: int
+    simulation_keep_days: int
+    ingest_log_keep_days: int
     webhook_private_addresses: bool
     api_requests_per_minute: int
     api_events_per_minute: int
@@ -218,6 +224,24 @@ VARIABLES: dict[str, Variable] = {
     ),
     "export_keep_days": Variable(
         "EXPORT_KEEP_DAYS", read.count, "7", "days for which the file of an export is kept after it was made"
+    ),
+    "mail_keep_days": Variable(
+        "MAIL_KEEP_DAYS", read.count, "400", "days for which texts and addresses of mails to customers are kept"
+    ),
+    "account_mail_keep_days": Variable(
+        "ACCOUNT_MAIL_KEEP_DAYS", read.count, "30", "days for which mails about people's accounts are kept"
+    ),
+    "stripe_event_keep_days": Variable(
+        "STRIPE_EVENT_KEEP_DAYS", read.count, "90", "days for which it is kept what an applied event of Stripe said"
+    ),
+    "webhook_delivery_keep_days": Variable(
+        "WEBHOOK_DELIVERY_KEEP_DAYS", read.count, "90", "days for which deliveries of webhooks are kept"
+    ),
+    "simulation_keep_days": Variable(
+        "SIMULATION_KEEP_DAYS", read.count, "90", "days for which price simulations are kept after their end"
+    ),
+    "ingest_log_keep_days": Variable(
+        "INGEST_LOG_KEEP_DAYS", read.count, "7", "days for which requests to the usage API are listed"
     ),
     "webhook_private_addresses": Variable(
         "WEBHOOK_PRIVATE_ADDRESSES",

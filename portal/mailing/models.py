@@ -41,6 +41,7 @@ class Mail(Public, Model):
     """One mail, as it was written.
 
     `recipients` are whom it goes to, found anew at every attempt; `delivered` are those for whom a server has taken it.
+    Texts and addresses are empty once their time is over (retention.py).
     """
 
     __tablename__ = "mails"
@@ -48,6 +49,7 @@ class Mail(Public, Model):
         UniqueConstraint("organization_id", "dedupe_key"),
         Index("ix_mails_state_id", "state", "id"),
         Index("ix_mails_invoice_id", "invoice_id"),
+        Index("ix_mails_with_text", "created_at", postgresql_where=text("body_text <> ''")),
         CheckConstraint(
             "kind IN ('issued', 'receipt', 'failed_payment', 'reminder', 'credited', 'voided', 'budget', 'webhook',"
             " 'refunded', 'disputed')",

@@ -15,13 +15,16 @@ LONGEST_REASON = 500
 def send_again(public_id: UUID, *, reason: str, by: str, form_token: UUID) -> Mail:
     """Queue a copy of a mail, in the current transaction; returns the first one. Idempotent by `form_token`.
 
-    Raises NotFound, InvalidInput without a reason, InvalidTransition for one that is still queued, or no longer true.
+    Raises NotFound, InvalidInput without a reason, and InvalidTransition for one that is still queued or no longer
+    true, or whose text is gone.
     """
     mail = mail_of(public_id)
     if not 0 < len(reason.strip()) <= LONGEST_REASON:
         raise InvalidInput(f"Say why, in up to {LONGEST_REASON} characters; the audit log keeps it.", field="reason")
     if mail.state == MailState.QUEUED:
         raise InvalidTransition("This mail is still queued; it goes out by itself as soon as the mail server takes it.")
+    if not mail.body_text:
+        raise InvalidTransition("The text of this mail has been deleted, because it is old.")
     why_not = mail.invoice and no_longer_true(MailKind(mail.kind), mail.invoice)
     if why_not:
         raise InvalidTransition(why_not)

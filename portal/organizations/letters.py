@@ -4,7 +4,7 @@ import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, select, update
 
 from portal.core.errors import InvalidInput
 from portal.core.keys import secret_hash
@@ -13,8 +13,6 @@ from portal.infra.db import db
 from portal.organizations.models import AccountLetter, User
 
 SEND_ACCOUNT_LETTER = "send_account_letter"
-FORGET_AFTER = timedelta(days=30)
-FORGET_AT_ONCE = 10_000
 
 
 class LetterKind(StrEnum):
@@ -118,12 +116,6 @@ def end_links(user_id: int, *, now: datetime) -> None:
         .where(AccountLetter.user_id == user_id, AccountLetter.kind.in_(WITH_LINK), AccountLetter.used_at.is_(None))
         .values(used_at=now)
     )
-
-
-def forget_old_letters(*, now: datetime) -> None:
-    """Drop letters of long ago, some at a time; run by the clock. The audit log keeps what came of them."""
-    old = select(AccountLetter.id).where(AccountLetter.created_at < now - FORGET_AFTER).limit(FORGET_AT_ONCE)
-    db.session.execute(delete(AccountLetter).where(AccountLetter.id.in_(old)))
 
 
 def lock_user(user_id: int) -> User:

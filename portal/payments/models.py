@@ -77,7 +77,10 @@ class StripeEvent(Numbered, Model):
     """A webhook event as it came; its id makes it count once. It only says "look again" at an object."""
 
     __tablename__ = "stripe_events"
-    __table_args__ = (CheckConstraint("state IN ('stored', 'applied', 'ignored')", name="state_known"),)
+    __table_args__ = (
+        Index("ix_stripe_events_with_payload", "received_at", postgresql_where=text("payload <> '{}'")),
+        CheckConstraint("state IN ('stored', 'applied', 'ignored')", name="state_known"),
+    )
 
     event_id: Mapped[str] = mapped_column(unique=True)
     type: Mapped[str]

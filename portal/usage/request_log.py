@@ -20,7 +20,6 @@ from portal.infra.db import Model, Numbered, db, transaction
 from portal.organizations.models import ApiKey
 from portal.usage.fields import LONGEST_TEXT, storable
 
-KEPT_FOR = timedelta(days=7)
 KEPT_PER_KEY = 1_000
 MOST_REJECTIONS = 5
 log = logging.getLogger(__name__)
@@ -161,10 +160,10 @@ _TRIM = text("""
 """)
 
 
-def trim_request_log(*, now: datetime) -> None:
-    """Forget what is older than a week or behind the last thousand of its key. Idempotent."""
+def trim_request_log(*, now: datetime, keep_days: int) -> None:
+    """Forget what is older or behind the last thousand of its key. Idempotent."""
     with transaction() as session:
-        session.execute(_TRIM, {"oldest": now - KEPT_FOR, "kept": KEPT_PER_KEY - 1})
+        session.execute(_TRIM, {"oldest": now - timedelta(days=keep_days), "kept": KEPT_PER_KEY - 1})
 
 
 def _storable(rejection: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import joinedload
 
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
@@ -23,7 +23,6 @@ MOST_ENDPOINTS, MOST_LISTED = 10, 50
 SECRET_BYTES = 32
 # Long enough to bring the new secret to the receiver while the old one still signs too.
 ROTATION_OVERLAP = timedelta(hours=24)
-KEPT = timedelta(days=90)
 _PURPOSE = b"webhook secrets"
 _FAIL_ABANDONED = text("""
     UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL,
@@ -190,14 +189,10 @@ def deliveries_of(
     return list(db.session.scalars(query))
 
 
-def tidy_by_clock(*, now: datetime) -> int:
-    """Fail deliveries whose job has died, and delete those of long ago that wait for nothing; returns how many."""
+def tidy_by_clock() -> None:
+    """Fail deliveries whose job has died."""
     with transaction():
         db.session.execute(_FAIL_ABANDONED, {"kind": SEND})
-        old = delete(WebhookDelivery).where(
-            WebhookDelivery.created_at < now - KEPT, WebhookDelivery.state != DeliveryState.PENDING
-        )
-        return len(db.session.scalars(old.returning(WebhookDelivery.id)).all())
 
 
 def _require_enabled(endpoint: WebhookEndpoint) -> None:

@@ -144,7 +144,7 @@ def test_trimming_keeps_a_week_and_the_last_thousand_of_each_key(api):
         sql(add, key=quiet, at=NOW - timedelta(days=8), count=3)
         sql(add, key=quiet, at=NOW - timedelta(days=6), count=4)
         for _ in range(2):
-            trim_request_log(now=NOW)
+            trim_request_log(now=NOW, keep_days=7)
             kept = dict(sql("SELECT api_key_id, count(*) FROM ingest_requests GROUP BY 1"))
             assert kept == {busy: KEPT_PER_KEY, quiet: 4}
         assert sql("SELECT min(at) FROM ingest_requests WHERE api_key_id = :key", key=busy) == [

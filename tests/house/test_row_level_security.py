@@ -395,8 +395,8 @@ def _let_in_by_provider(organization_id: int, user_id: int) -> None:
     """A provider of its own, one person linked there, and somebody on the way."""
     values = {"organization": organization_id, "user": user_id}
     sql(
-        "INSERT INTO organization_providers (organization_id, issuer, client_id, sealed_secret, is_required, changed_at)"
-        " VALUES (:organization, 'https://id.example.com', 'portal', '', false, now())",
+        "INSERT INTO organization_providers (organization_id, issuer, client_id, sealed_secret, is_required,"
+        " changed_at) VALUES (:organization, 'https://id.example.com', 'portal', '', false, now())",
         **values,
     )
     sql(

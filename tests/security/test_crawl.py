@@ -34,7 +34,7 @@ ONLY_FIGURES = {
     *("usage_readings", "usage_subjects", "usage_changes", "usage_levels", "billed_usage"),
 }
 # They need a word in their address that only another page gives, or a setting.
-NOTHING_THERE = {"admin_waiting.confirm", "provider.back", "static"}
+NOTHING_THERE = {"admin_waiting.confirm", "static"}
 # A page that holds a connection open for each reader would hold a thread of the server too.
 NEVER_ENDING = "text/event-stream"
 # Made by the portal, of nothing that somebody has typed but codes and short names, whose letters are checked.

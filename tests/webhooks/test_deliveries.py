@@ -19,6 +19,7 @@ from portal.invoicing.announcing import announce_failed_payment, announce_paid
 from portal.invoicing.credit_notes import Wish, issue_credit_note
 from portal.invoicing.queries import lock_invoice
 from portal.invoicing.voiding import void_invoice
+from portal.retention import forget_by_age
 from portal.webhooks import endpoints
 from portal.webhooks.models import DeliveryState, EventType
 from portal.webhooks.telling import Event, tell
@@ -201,20 +202,20 @@ def test_a_secret_is_sealed_and_the_one_before_signs_for_a_day_more(app, acme):
 def test_deliveries_of_long_ago_are_forgotten_but_not_what_waits(app, acme, receiver):
     listen(app, acme, f"{receiver.url}/ok", "invoice.finalized")
     make_final(acme, "430.00")
-    later = clock.now() + endpoints.KEPT + timedelta(days=1)
-    assert endpoints.tidy_by_clock(now=later) == 0
+    settings, later = app.config["SETTINGS"], clock.now() + timedelta(days=91)
+    assert forget_by_age(now=later, settings=settings) == {}
     send()
-    assert endpoints.tidy_by_clock(now=clock.now()) == 0
-    assert endpoints.tidy_by_clock(now=later) == 1
+    assert forget_by_age(now=clock.now(), settings=settings) == {}
+    assert forget_by_age(now=later, settings=settings) == {"deliveries of webhooks": 1}
 
 
 def test_a_delivery_whose_job_has_died_has_failed_and_can_be_sent_again(app, acme, receiver):
     listen(app, acme, f"{receiver.url}/ok", "invoice.finalized")
     make_final(acme, "430.00")
-    endpoints.tidy_by_clock(now=clock.now())
+    endpoints.tidy_by_clock()
     assert [each.state for each in deliveries()] == ["pending"]
     sql("UPDATE outbox SET dead_at = now() WHERE kind = 'send_webhook'")
-    endpoints.tidy_by_clock(now=clock.now())
+    endpoints.tidy_by_clock()
     [failed] = deliveries()
     assert (failed.state, failed.last_error) == ("failed", "The job that sends it has died; send it again.")
     with transaction():
