@@ -11,9 +11,9 @@ from tests.payments.conftest import examine
 
 __all__ = ["as_person"]
 ADD_SIMULATION = """
-    INSERT INTO price_simulations (public_id, price_id, terms, valid_from, months, started_by, state, ended_at,
+    INSERT INTO price_simulations (public_id, price_id, terms, valid_from, months, started_by, as_of, state, ended_at,
                                    whole, done)
-    SELECT gen_random_uuid(), :price, '{}', '2026-10-01', '{2026-10-01}', 'Ada', 'done', now(), 1, 1
+    SELECT gen_random_uuid(), :price, '{}', '2026-10-01', '{2026-10-01}', 'Ada', now(), 'done', now(), 1, 1
     RETURNING id
 """
 ADD_RESULT = """
