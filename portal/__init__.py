@@ -21,7 +21,18 @@ def create_app(settings: Settings) -> Flask:
     from portal import cli
     from portal.admin import blueprints as admin_blueprints
     from portal.api import costs as costs_api
-    from portal.api import estimates, events, health, invoices, metrics, organizations, totals, webhooks
+    from portal.api import (
+        estimates,
+        events,
+        health,
+        invoices,
+        items,
+        metrics,
+        organizations,
+        subscriptions,
+        totals,
+        webhooks,
+    )
     from portal.api import usage as usage_api
     from portal.bill_runs import jobs as bill_run_jobs
     from portal.core.approving import AmountLimits
@@ -75,7 +86,8 @@ def create_app(settings: Settings) -> Flask:
     assert all((invoicing_jobs, crediting, pushing, receiving, reconciling, sweeping, syncing, undelivered, voiding))
     assert all((bill_run_jobs, mailing_jobs, reminding, sending, account_letters, making))
     assert all((webhook_sending, webhook_letters, approval_letters, simulating_jobs))
-    api = (organizations.bp, events.bp, estimates.bp, usage_api.bp, costs_api.bp, invoices.bp, totals.bp)
+    about_usage = (events.bp, estimates.bp, usage_api.bp, costs_api.bp)
+    api = (organizations.bp, items.bp, subscriptions.bp, *about_usage, invoices.bp, totals.bp)
     for blueprint in (*api, webhooks.bp, health.bp, metrics.bp, *web_blueprints(), *admin_blueprints()):
         app.register_blueprint(blueprint)
     cli.register(app)

@@ -14,6 +14,7 @@ _METHODS = ("get", "put", "post", "delete", "patch")
 _DEEPEST = 4
 _WEBHOOKS = "webhooks"
 _OTHER = "description"
+_SCHEMAS = "#/components/schemas/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The fields of one object. `title` names it where there are several to choose from."""
+    """The fields of one object. `title` names it where there are several to choose from.
+
+    It has no fields if it is one of `shared_objects`, which are laid out by themselves.
+    """
 
     title: str
     fields: tuple[Field, ...]
@@ -96,6 +100,27 @@ def shared_answers() -> list[Answer]:
     return [found[key] for key in sorted(found)]
 
 
+@cache
+def shared_objects() -> dict[str, Shape]:
+    """The named objects that the description refers to in several places, by name."""
+    named = document()["components"]["schemas"]
+    return {name: Shape(name, tuple(_fields(named[name]))) for name in sorted(_shared_names())}
+
+
+@cache
+def _shared_names() -> frozenset[str]:
+    written = json.dumps(document())
+    named = document()["components"]["schemas"]
+    objects = (name for name, schema in named.items() if schema.get("type") == "object")
+    return frozenset(name for name in objects if written.count(f'"{_SCHEMAS}{name}"') > 1)
+
+
+def _name_of(schema: Mapping[str, Any]) -> str:
+    """The name that a reference leads to; "" for what is no reference."""
+    name: str = schema.get("$ref", "").removeprefix(_SCHEMAS)
+    return name
+
+
 def _operation(method: str, path: str, given: Mapping[str, Any]) -> Operation:
     body = given.get("requestBody", {})
     return Operation(
@@ -149,7 +174,9 @@ def _shapes(schema: Mapping[str, Any]) -> Iterator[Shape]:
     for title, each in _alternatives(schema):
         if title not in seen:
             seen.add(title)
-            if fields := tuple(_fields(each)):
+            if title in _shared_names():
+                yield Shape(title, ())
+            elif fields := tuple(_fields(each)):
                 yield Shape(title, fields)
 
 
@@ -161,7 +188,7 @@ def _alternatives(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str,
     elif followed.get("type") == "array":
         yield from _alternatives(followed["items"])
     else:
-        yield schema.get("$ref", "").rpartition("/")[2], followed
+        yield _name_of(schema), followed
 
 
 def _fields(schema: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[Field]:
@@ -169,13 +196,15 @@ def _fields(schema: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iter
     for name, given in schema.get("properties", {}).items():
         each = _followed(given)
         yield Field(prefix + name, _kind(given), name in required, _sentence(given) or _sentence(each))
-        inner, mark = (_followed(each["items"]), "[].") if "items" in each else (each, ".")
-        if depth < _DEEPEST:
-            yield from _fields(inner, prefix + name + mark, depth + 1)
+        inner, mark = (each["items"], "[].") if "items" in each else (given, ".")
+        if depth < _DEEPEST and _name_of(inner) not in _shared_names():
+            yield from _fields(_followed(inner), prefix + name + mark, depth + 1)
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
     """What a value is, in a few words."""
+    if _name_of(schema) in _shared_names():
+        return _name_of(schema)
     schema = _followed(schema)
     if "const" in schema:
         return _text(schema["const"])

@@ -135,7 +135,7 @@ keys_group = AppGroup("keys", help="API keys.")
     type=click.Choice(PLATFORM_SCOPES),
     default=("ingest", "read"),
     show_default=True,
-    help="What the key may do; give it more than once for more. Only the platform's may register organizations.",
+    help="What the key may do; give it more than once for more. The last two are for the platform's keys only.",
 )
 @as_operator
 def create_api_key(name: str, organization: str | None, scopes: tuple[str, ...]) -> None:

@@ -14,8 +14,9 @@ from portal.billing_cycle import sync_again
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.infra import clock
 from portal.infra.audit_reading import entries_about
+from portal.infra.blocks import rows_of
 from portal.infra.db import transaction
-from portal.infra.pages import csv_response, policy
+from portal.infra.pages import csv_streamed, policy
 from portal.payments.drift import LONGEST_REASON, decide
 from portal.payments.drift_models import Drift, DriftState, Field
 from portal.payments.drift_queries import counts_by_drift_state, drift_of, last_run, list_drift
@@ -66,6 +67,11 @@ def index() -> str:
 @policy("view organizations")
 def as_csv() -> Response:
     """All differences that the same filter finds."""
+    state = _state()
+
+    def read(last: Drift | None, limit: int) -> list[Drift]:
+        return list_drift(state=state, before=last.id if last else None, limit=limit)
+
     rows = (
         (
             row.public_id,
@@ -84,9 +90,9 @@ def as_csv() -> Response:
             row.decided_by,
             row.decided_at.isoformat() if row.decided_at else None,
         )
-        for row in list_drift(state=_state(), limit=None)
+        for row in rows_of(read)
     )
-    return csv_response("differences", HEAD, rows)
+    return csv_streamed("differences", HEAD, rows)
 
 
 @bp.get("/sync/drift/<uuid:public_id>")

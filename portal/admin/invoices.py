@@ -16,7 +16,8 @@ from portal.core.money import major_text
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.audit_reading import entries_about
-from portal.infra.pages import csv_response, policy
+from portal.infra.blocks import rows_of
+from portal.infra.pages import csv_response, csv_streamed, policy
 from portal.invoicing.documents import is_intact
 from portal.invoicing.draft_totals import draft_totals_of
 from portal.invoicing.drafting import draft_of
@@ -63,6 +64,11 @@ def index() -> str:
 def as_csv() -> Response:
     """All invoices that the same filter finds; a draft has no amount yet."""
     header = ("id", "organization", "month", "number", "state", "sync_state", "payment_state", "currency")
+    wanted = _filter()
+
+    def read(last: Invoice | None, limit: int) -> list[Invoice]:
+        return list_invoices(**wanted, before=(last.period_start, last.id) if last else None, limit=limit)
+
     rows = (
         (
             invoice.public_id,
@@ -77,9 +83,9 @@ def as_csv() -> Response:
             invoice.due_date,
             invoice.stripe_id,
         )
-        for invoice in list_invoices(**_filter(), limit=None)
+        for invoice in rows_of(read)
     )
-    return csv_response("invoices", (*header, "total", "amount_due", "due_date", "stripe_id"), rows)
+    return csv_streamed("invoices", (*header, "total", "amount_due", "due_date", "stripe_id"), rows)
 
 
 @bp.get("/invoices/<uuid:public_id>")

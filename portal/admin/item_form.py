@@ -11,10 +11,12 @@ from wtforms.validators import DataRequired, Length
 
 from portal.admin.typed_fields import DayField
 from portal.catalog.queries import product_names
+from portal.catalog.tax_rates import tax_codes
 from portal.core.errors import InvalidInput
 from portal.core.exact import exactly, plain
 from portal.core.money import round_to_minor
 from portal.infra.typed_numbers import NumberField
+from portal.invoicing.item_requests import AskedItem
 from portal.invoicing.models import ItemTemplate
 
 KINDS = [
@@ -27,6 +29,10 @@ _FORM_NAMES = {"unit_amount": "unit_price", "total": "unit_price", "service_end"
 
 def _products() -> list[SelectChoice]:
     return [SelectChoice("", "No product: the standard rate"), *(SelectChoice(name, name) for name in product_names())]
+
+
+def _tax_codes() -> list[SelectChoice]:
+    return [SelectChoice("", "As its product"), *(SelectChoice(code, words) for code, words in tax_codes().items())]
 
 
 class ItemFields(FlaskForm):
@@ -44,10 +50,16 @@ class ItemFields(FlaskForm):
     quantity = NumberField("Quantity", default="1")
     unit_price = NumberField("Unit price")
     product = SelectField(
-        "Taxed like",
+        "Product",
         choices=_products,
         default="",
         description="Tax rates, coupons and the group on paper are those of the product.",
+    )
+    tax_code = SelectField(
+        "Tax",
+        choices=_tax_codes,
+        default="",
+        description="Only if this item is taxed otherwise than its product. Who owes no tax pays none on it either.",
     )
 
     def validate_quantity(self, field: NumberField) -> None:
@@ -68,7 +80,12 @@ class ItemFields(FlaskForm):
             "quantity": self.quantity.number,
             "unit_amount": self.unit_price.number,
             "product": self.product.data or None,
+            "tax_code": self.tax_code.data or None,
         }
+
+    def tax_words(self) -> str:
+        """The tax code that was chosen, in words."""
+        return tax_codes()[self.tax_code.data]
 
     @staticmethod
     def filled_from(template: ItemTemplate) -> dict[str, str]:
@@ -79,6 +96,7 @@ class ItemFields(FlaskForm):
             "quantity": plain(template.quantity),
             "unit_price": plain(template.unit_amount),
             "product": template.product or "",
+            "tax_code": template.tax_code or "",
         }
 
     def take(self, refusal: InvalidInput) -> None:
@@ -124,14 +142,14 @@ class ItemForm(ItemFields):
         first, last = self.service_from.day, self.service_to.day
         return (first, last) if first and last else None
 
-    def values(self) -> dict[str, Any]:
+    def asked(self) -> AskedItem:
         """What the verb takes, once the form is valid."""
-        return {
-            **self.item_values(),
-            "service_period": self.service_period(),
-            "internal_reason": (self.internal_reason.data or "").strip() or None,
-            "form_token": UUID(self.form_token.data or ""),
-        }
+        reason = (self.internal_reason.data or "").strip() or None
+        return AskedItem(**self.item_values(), service_period=self.service_period(), internal_reason=reason)
+
+    def token(self) -> UUID:
+        """What makes the form that is sent twice one item, once the form is valid."""
+        return UUID(self.form_token.data or "")
 
     @exactly
     def amount_in(self, currency: str) -> int:

@@ -10,6 +10,7 @@ from wtforms.validators import DataRequired, Length, Regexp
 
 from portal.admin.item_form import ItemFields
 from portal.admin.staff import staff_blueprint
+from portal.catalog.tax_rates import tax_codes
 from portal.core.errors import InvalidInput
 from portal.infra import clock
 from portal.infra.db import transaction
@@ -23,7 +24,7 @@ from portal.invoicing.item_templates import (
 )
 from portal.invoicing.models import ItemTemplate
 
-CSV_HEAD = ("name", "type", "description", "quantity", "unit_price", "currency", "product")
+CSV_HEAD = ("name", "type", "description", "quantity", "unit_price", "currency", "product", "tax_code")
 bp = staff_blueprint("admin_item_templates")
 
 
@@ -40,17 +41,15 @@ class TemplateForm(ItemFields):
 @policy("manage one-off items")
 def index() -> str:
     """The templates that are offered."""
-    return render_template("admin/items/templates.html", templates=templates_in_use())
+    return render_template("admin/items/templates.html", templates=templates_in_use(), tax_codes=tax_codes())
 
 
 @bp.get("/item-templates.csv")
 @policy("manage one-off items")
 def as_csv() -> Response:
     """The same as a file."""
-    rows = [
-        (each.name, each.kind, each.description, each.quantity, each.unit_amount, each.currency, each.product)
-        for each in templates_in_use()
-    ]
+    columns = ("name", "kind", "description", "quantity", "unit_amount", "currency", "product", "tax_code")
+    rows = ([getattr(each, column) for column in columns] for each in templates_in_use())
     return csv_response("item-templates", CSV_HEAD, rows)
 
 

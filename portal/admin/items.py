@@ -17,10 +17,11 @@ from portal.infra.db import transaction
 from portal.infra.formats import money, month_name
 from portal.infra.pages import policy
 from portal.invoicing.drafting import draft_of
+from portal.invoicing.item_requests import add_billable_item, too_large
 from portal.invoicing.item_templates import template_of, templates_in_use
 from portal.invoicing.models import Invoice
-from portal.invoicing.one_off_items import add_item, remove_item, restore_item
-from portal.invoicing.queries import invoice_for_month, invoice_of, item_added_with
+from portal.invoicing.one_off_items import remove_item, restore_item
+from portal.invoicing.queries import invoice_for_month, invoice_of
 from portal.signed_in import me
 
 CLOSED = "This invoice takes no more items"
@@ -95,7 +96,7 @@ def _review(invoice: Invoice, form: ItemForm) -> str | tuple[str, int]:
     amount = form.amount_in(invoice.currency)
     old_total = draft_of(invoice.organization, invoice.month).statement.total
     if max(abs(amount), abs(old_total + amount)) > LARGEST_AMOUNT:
-        form.take(_too_large(invoice))
+        form.take(too_large(invoice))
         return _form_page(invoice, form), 422
     return render_template(
         "admin/invoices/item_review.html",
@@ -107,30 +108,20 @@ def _review(invoice: Invoice, form: ItemForm) -> str | tuple[str, int]:
     )
 
 
-def _too_large(invoice: Invoice) -> InvalidInput:
-    largest = money(LARGEST_AMOUNT, invoice.currency)
-    return InvalidInput(f"The draft would be above {largest}, the largest amount of one invoice.")
-
-
 def _add(invoice: Invoice, form: ItemForm) -> str | Response | tuple[str, int]:
-    values = form.values()
     try:
         with transaction():
-            known = item_added_with(values["form_token"]) is not None
-            item = add_item(invoice.id, **values, created_by_id=me().user_id)
-            statement = draft_of(invoice.organization, invoice.month).statement
-            if statement.is_too_large:
-                # In the same transaction: an item that makes the draft unbillable is not kept.
-                raise _too_large(invoice)
+            added = add_billable_item(invoice, form.asked(), form_token=form.token(), created_by_id=me().user_id)
     except InvalidTransition:
         return _closed(invoice_of(invoice.public_id))
     except InvalidInput as refusal:
         form.take(refusal)
         return _form_page(invoice_of(invoice.public_id), form), 422
-    if known:
+    item = added.item
+    if added.draft_total is None:
         flash(f"“{item.description}” was already added; nothing was added twice.", "info")
     else:
-        now_at = money(statement.total, invoice.currency)
+        now_at = money(added.draft_total, invoice.currency)
         flash(
             f"Added “{item.description}” ({money(item.amount, invoice.currency)}). The draft is now {now_at}.",
             "success",

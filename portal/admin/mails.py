@@ -14,8 +14,9 @@ from portal.admin.paging import last_id
 from portal.admin.staff import staff_blueprint
 from portal.core.errors import InvalidInput, InvalidTransition
 from portal.infra.audit_reading import entries_about
+from portal.infra.blocks import rows_of
 from portal.infra.db import transaction
-from portal.infra.pages import csv_response, policy
+from portal.infra.pages import csv_streamed, policy
 from portal.mailing.models import Mail, MailState
 from portal.mailing.queries import counts_by_mail_state, list_mails, mail_of, mails_about
 from portal.mailing.repeating import LONGEST_REASON, send_again
@@ -73,8 +74,12 @@ def index() -> str:
 @policy("view organizations")
 def as_csv() -> Response:
     """All mails that the same filter finds."""
-    rows = (_csv_row(mail) for mail in list_mails(**_filter(_state(), _organization()), limit=None))
-    return csv_response("mails", HEAD, rows)
+    wanted = _filter(_state(), _organization())
+
+    def read(last: Mail | None, limit: int) -> list[Mail]:
+        return list_mails(**wanted, before=last.id if last else None, limit=limit)
+
+    return csv_streamed("mails", HEAD, map(_csv_row, rows_of(read)))
 
 
 @bp.get("/mails/<uuid:public_id>")

@@ -1,5 +1,6 @@
 """Organizations: the list, one of them with all that belongs to it, and its audit trail."""
 
+from itertools import chain
 from uuid import UUID
 
 from flask import Response, render_template, request
@@ -9,12 +10,14 @@ from portal.catalog.queries import subscriptions_of
 from portal.core.keys import canonical_json
 from portal.core.periods import Month
 from portal.infra import clock
-from portal.infra.audit_reading import entries_in
-from portal.infra.pages import csv_response, policy
+from portal.infra.audit_reading import Wanted, all_entries_wanted, entries_in
+from portal.infra.blocks import rows_of
+from portal.infra.pages import csv_streamed, policy
 from portal.invoicing.draft_totals import draft_totals_in
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.queries import invoices_of
-from portal.organizations.queries import api_keys_of, list_organizations, members_of, organization_of
+from portal.organizations.models import Organization
+from portal.organizations.queries import api_keys_of, list_organizations, members_of, organization_of, place_of
 
 PER_PAGE = 50
 SHOWN_INVOICES = 24
@@ -29,7 +32,7 @@ def index() -> str:
     found = list_organizations(search=search, after=request.args.get("after", ""), limit=PER_PAGE + 1)
     shown = found[:PER_PAGE]
     month = Month.of(clock.now())
-    more = f"{shown[-1].name}|{shown[-1].id}" if len(found) > PER_PAGE else None
+    more = place_of(shown[-1]) if len(found) > PER_PAGE else None
     return render_template(
         "admin/organizations/index.html",
         organizations=shown,
@@ -46,7 +49,11 @@ def index() -> str:
 def as_csv() -> Response:
     """All organizations that the same search finds."""
     header = ("id", "slug", "name", "currency", "status", "collection_method", "stripe_customer_id", "created_at")
-    found = list_organizations(search=request.args.get("search", "").strip(), limit=None)
+    search = request.args.get("search", "").strip()
+
+    def read(last: Organization | None, limit: int) -> list[Organization]:
+        return list_organizations(search=search, after=place_of(last) if last else "", limit=limit)
+
     rows = (
         (
             each.public_id,
@@ -58,9 +65,9 @@ def as_csv() -> Response:
             each.stripe_customer_id,
             each.created_at.isoformat(),
         )
-        for each in found
+        for each in rows_of(read)
     )
-    return csv_response("organizations", header, rows)
+    return csv_streamed("organizations", header, rows)
 
 
 @bp.get("/organizations/<uuid:public_id>")
@@ -105,6 +112,6 @@ def audit_as_csv(public_id: UUID) -> Response:
             entry.reason,
             entry.request_id,
         )
-        for entry in entries_in(organization.id, limit=None)
+        for entry in chain.from_iterable(all_entries_wanted(Wanted(organization.id)))
     )
-    return csv_response(f"audit-{organization.slug}", header, rows)
+    return csv_streamed(f"audit-{organization.slug}", header, rows)

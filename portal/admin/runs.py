@@ -15,7 +15,7 @@ from portal.admin.run_decisions import decide_as_asked, flash_refused, reviewers
 from portal.admin.staff import staff_blueprint
 from portal.bill_runs import steering
 from portal.bill_runs.item_files import HEAD, file_rows
-from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, ItemState, RunKind, RunState
+from portal.bill_runs.models import AT_WORK, NEEDS_SOMEBODY, STAGES, BillRun, BillRunItem, ItemState, RunKind, RunState
 from portal.bill_runs.queries import Wanted, items_of, largest_of, list_runs, run_of
 from portal.bill_runs.reporting import (
     approved_sums,
@@ -37,8 +37,9 @@ from portal.core.errors import InvalidInput, PortalError
 from portal.core.periods import Month
 from portal.infra import clock
 from portal.infra.audit_reading import entries_about
+from portal.infra.blocks import rows_of
 from portal.infra.db import transaction
-from portal.infra.pages import csv_response, policy
+from portal.infra.pages import csv_streamed, policy
 from portal.invoicing.jobs import terms_of
 from portal.organizations.queries import LONGEST_ID
 from portal.signed_in import me
@@ -124,10 +125,18 @@ def progress(public_id: UUID) -> Response:
 @bp.get("/runs/<uuid:public_id>/items.csv")
 @policy("view organizations")
 def as_csv(public_id: UUID) -> Response:
-    """Every organization of the run with its figures and reasons; of one part of it, if asked for."""
+    """Every organization of the run with its figures and reasons; of one part of it, if asked for.
+
+    The highest score first, so a file that is made while the run is still scoring may miss what moves meanwhile.
+    """
     run = run_of(public_id)
-    rows = file_rows(items_of(run, _wanted(request.args.get("queue", "all")), limit=None))
-    return csv_response(f"run-{run.period}-{run.kind}", HEAD, rows)
+    wanted = _wanted(request.args.get("queue", "all"))
+
+    def read(last: BillRunItem | None, limit: int) -> list[BillRunItem]:
+        return items_of(run, wanted, after=(last.score, last.organization_id) if last else None, limit=limit)
+
+    rows = file_rows(rows_of(read))
+    return csv_streamed(f"run-{run.period}-{run.kind}", HEAD, rows)
 
 
 @bp.post("/runs/<uuid:public_id>/items")

@@ -4,9 +4,11 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Answer
 
 from portal.admin.staff import staff_blueprint
+from portal.infra.blocks import rows_of
 from portal.infra.db import transaction
-from portal.infra.pages import csv_response, policy
+from portal.infra.pages import csv_streamed, policy
 from portal.organizations.queries import LONGEST_ID
+from portal.payments.models import StripeEvent
 from portal.payments.replaying import list_events, replay
 
 PER_PAGE = 50
@@ -30,6 +32,10 @@ def index() -> str:
 @policy("view organizations")
 def as_csv() -> Response:
     """All events, without what they carry."""
+
+    def read(last: StripeEvent | None, limit: int) -> list[StripeEvent]:
+        return list_events(before=last.id if last else None, limit=limit)
+
     rows = (
         (
             event.event_id,
@@ -40,9 +46,9 @@ def as_csv() -> Response:
             event.note,
             event.applied_at.isoformat() if event.applied_at else None,
         )
-        for event in list_events(limit=None)
+        for event in rows_of(read)
     )
-    return csv_response("stripe-events", HEAD, rows)
+    return csv_streamed("stripe-events", HEAD, rows)
 
 
 @bp.post("/sync/events/<event_id>/replay")

@@ -4,11 +4,11 @@ import re
 from datetime import date
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify
 
-from portal.api.bodies import UnsupportedContent
 from portal.api.guard import require_key
 from portal.api.limiting import add_limit_headers, count_request
+from portal.api.objects import read_object
 from portal.catalog.models import Meter
 from portal.catalog.pricebook import pricebook_for
 from portal.catalog.queries import contract_of, meters_by_code, subscriptions_of
@@ -17,7 +17,6 @@ from portal.core.estimating import estimate
 from portal.core.pricing import terms_to_json
 from portal.infra import clock
 from portal.infra.db import SYSTEM, acting_as
-from portal.infra.json_text import read_json
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
 from portal.organizations.models import Organization
@@ -37,12 +36,7 @@ csrf.exempt(bp)
 def post_estimate() -> Response:
     """Price one quantity or a list of items. Reads the price list where an item names a meter, and writes nothing."""
     count_request()
-    request.max_content_length = LARGEST_BODY_BYTES
-    if request.mimetype != "application/json":
-        raise UnsupportedContent("Send application/json: a price and a quantity, or a list of items.")
-    document = read_json(request.get_data())
-    if not isinstance(document, dict):
-        raise InvalidInput("The body is one object: a price and a quantity, or a list of items.")
+    document = read_object("one object: a price and a quantity, or a list of items", most_bytes=LARGEST_BODY_BYTES)
     found = _put_terms_for_meters(document)
     answer = estimate(document)
     estimates = answer.get("items", [answer])

@@ -5,13 +5,12 @@ from uuid import UUID
 
 from flask import Blueprint, Response, g, jsonify, request, url_for
 
-from portal.api.bodies import UnsupportedContent
 from portal.api.guard import require_key
 from portal.api.limiting import add_limit_headers, count_request
+from portal.api.objects import read_object
 from portal.api.paging import page_size
 from portal.core.errors import InvalidInput, NotAllowed, NotFound, PortalError
 from portal.infra.db import transaction
-from portal.infra.json_text import read_json
 from portal.infra.mail import is_address
 from portal.infra.pages import csrf, policy
 from portal.organizations.api_keys import KeyHolder
@@ -95,12 +94,7 @@ def _cursor() -> Organization | None:
 
 def _wanted() -> dict[str, Any]:
     """What the body says, checked. Raises InvalidInput at the field that is wrong."""
-    request.max_content_length = LARGEST_BODY_BYTES
-    if request.mimetype != "application/json":
-        raise UnsupportedContent("Send application/json: an object with name and currency.")
-    document = read_json(request.get_data())
-    if not isinstance(document, dict):
-        raise InvalidInput("The body is one object with name and currency.")
+    document = read_object("one object with name and currency", most_bytes=LARGEST_BODY_BYTES)
     for name, value in document.items():
         if name not in FIELDS:
             raise InvalidInput(f"There is no field “{name[:60]}”; there are {', '.join(FIELDS)}.", field=name[:60])

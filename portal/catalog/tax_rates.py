@@ -11,6 +11,7 @@ from sqlalchemy.orm import joinedload
 from portal.catalog.models import Product, TaxRate
 from portal.core.errors import InvalidInput, NotFound
 from portal.core.exact import plain
+from portal.core.taxes import LIKE_PRODUCT, NO_TAX_ON_ITEM, STANDARD_RATE
 from portal.infra import audit
 from portal.infra.db import among, db
 from portal.organizations.locking import lock_organization
@@ -113,6 +114,22 @@ def tax_rates_of_many(organization_ids: Sequence[int]) -> dict[int, list[TaxRate
         each: [rate for rate in rates if rate.organization_id in (None, each)] if each in having_own else of_everybody
         for each in organization_ids
     }
+
+
+def tax_codes() -> dict[str, str]:
+    """The tax codes that a one-off item can have of its own, with words for each: a product's if it has own rates."""
+    named = select(Product.name).where(Product.id.in_(select(TaxRate.product_id))).order_by(Product.name)
+    return {
+        STANDARD_RATE: "The standard rate",
+        NO_TAX_ON_ITEM: "Exempt from tax",
+        **{f"{LIKE_PRODUCT}{name}": f"The rate of {name}" for name in db.session.scalars(named)},
+    }
+
+
+def require_tax_code(code: str | None) -> None:
+    """Raises InvalidInput for a code that there is not; None is the product's own."""
+    if code is not None and code not in tax_codes():
+        raise InvalidInput(f"There is no tax code “{code[:60]}”.", field="tax_code")
 
 
 def product_named(name: str) -> Product:

@@ -16,6 +16,9 @@ from fractions import Fraction
 from portal.core.errors import InvalidInput
 from portal.core.money import allocate, round_half_away, round_together
 
+# Tax codes that an item can have of its own; a third kind names a product whose rate it takes.
+STANDARD_RATE, NO_TAX_ON_ITEM, LIKE_PRODUCT = "standard", "exempt", "product:"
+
 
 class TaxRounding(StrEnum):
     """Where the tax is rounded."""
@@ -86,6 +89,12 @@ class TaxTerms:
         fitting = [rate for rate in self.rates if rate.valid_from <= self.day and rate.product in (None, product)]
         best = max(fitting, key=lambda rate: (rate.own, rate.product is not None, rate.valid_from), default=None)
         return best.percent if best else Decimal(0)
+
+    def percent_of_code(self, code: str) -> Decimal:
+        """The rate of an item's own tax code: that of all products, none, or that of the product which it names."""
+        if code == NO_TAX_ON_ITEM:
+            return Decimal(0)
+        return self.percent_of(code.removeprefix(LIKE_PRODUCT) if code.startswith(LIKE_PRODUCT) else "")
 
 
 @dataclass(frozen=True, slots=True)

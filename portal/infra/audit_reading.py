@@ -1,18 +1,17 @@
 """Reads of the audit log: what happened in an organization, and to one record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from portal.infra.audit import AuditEntry
+from portal.infra.blocks import blocks_of
 from portal.infra.db import db
 
-ENTRIES_AT_ONCE = 1000
 
-
-def entries_in(organization_id: int, *, limit: int | None = 20) -> list[AuditEntry]:
-    """The latest entries of an organization, newest first; all of them without a limit, for files."""
+def entries_in(organization_id: int, *, limit: int = 20) -> list[AuditEntry]:
+    """The latest entries of an organization, newest first."""
     query = select(AuditEntry).where(AuditEntry.organization_id == organization_id)
     return list(db.session.scalars(query.order_by(AuditEntry.id.desc()).limit(limit)))
 
@@ -33,12 +32,13 @@ class Wanted:
     request_id: str = ""
 
 
-def all_entries_wanted(wanted: Wanted) -> Iterator[list[AuditEntry]]:
-    """The same without a limit, for files: block after block, so that a long log needs no more memory."""
-    found = entries_wanted(wanted, before=None, limit=ENTRIES_AT_ONCE)
-    while found:
-        yield found
-        found = entries_wanted(wanted, before=found[-1].id, limit=ENTRIES_AT_ONCE)
+def all_entries_wanted(wanted: Wanted) -> Iterator[Sequence[AuditEntry]]:
+    """The same without a limit, for files: block after block."""
+
+    def read(last: AuditEntry | None, limit: int) -> list[AuditEntry]:
+        return entries_wanted(wanted, before=last.id if last else None, limit=limit)
+
+    return blocks_of(read)
 
 
 def entries_wanted(wanted: Wanted, *, before: int | None, limit: int) -> list[AuditEntry]:

@@ -108,7 +108,7 @@ class _Known:
             [
                 *lines,
                 *self.fees.lines_with(sum(line.amount for line in lines), self.month, self.currency),
-                *(one_off_line(item, self.month) for item in items),
+                *(one_off_line(item, self.month, self.tax) for item in items),
             ],
             currency=self.currency,
             balance=self.balance,

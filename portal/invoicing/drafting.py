@@ -7,6 +7,7 @@ from datetime import date
 from portal.core.money import LARGEST_AMOUNT, major_text
 from portal.core.periods import Month
 from portal.core.statement import Line, LineKind, Statement, compose
+from portal.core.taxes import TaxTerms
 from portal.invoicing.as_of import DraftAsOf
 from portal.invoicing.draft_facts import Facts, read_facts, read_usage_again
 from portal.invoicing.fee_lines import fees_of
@@ -104,14 +105,15 @@ def _composed(organization: Organization, month: Month, facts: Facts) -> Draft:
     lines, unpriced = usage_lines(facts.used, facts.pricebook, month, currency)
     fees = fees_of(facts.subscriptions, month, facts.pricebook, currency, used=sum(line.amount for line in lines))
     adjustments, late_unpriced = adjustments_of(organization, facts.bill)
-    lines += [*fees.lines, *adjustments, *(one_off_line(item, month) for item in facts.items)]
+    tax = tax_terms_of(organization, month, facts.tax_rates)
+    lines += [*fees.lines, *adjustments, *(one_off_line(item, month, tax) for item in facts.items)]
     statement = compose(
         lines,
         currency=currency,
         balance=facts.balance,
         reductions=[*fees.reservations, *coupons_of(facts.coupons), *promotional(facts.credit)],
         prepaid=prepaid(facts.credit),
-        tax=tax_terms_of(organization, month, facts.tax_rates),
+        tax=tax,
     )
     return Draft(
         organization_id=organization.id,
@@ -126,8 +128,8 @@ def _composed(organization: Organization, month: Month, facts: Facts) -> Draft:
     )
 
 
-def one_off_line(item: OneOffItem, month: Month) -> Line:
-    """A one-off item as the line that it is on its invoice."""
+def one_off_line(item: OneOffItem, month: Month, tax: TaxTerms) -> Line:
+    """A one-off item as the line that it is on its invoice, taxed as its own tax code says if it has one."""
     credit = item.kind == "credit"
     first_day, last_day = item.service_period or (month.first_day, month.last_day)
     return Line(
@@ -141,6 +143,8 @@ def one_off_line(item: OneOffItem, month: Month) -> Line:
         period_start=first_day,
         period_end=last_day,
         product=item.product or "",
-        derivation={"one_off_item": str(item.public_id)},
+        # Only where there is a code: so items from before there were any have the same fingerprint.
+        derivation={"one_off_item": str(item.public_id), **({"tax_code": item.tax_code} if item.tax_code else {})},
+        tax_percent=tax.percent_of_code(item.tax_code) if item.tax_code else None,
         references={"one_off_item_id": item.id},
     )

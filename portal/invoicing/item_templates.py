@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
+from portal.catalog.tax_rates import require_tax_code
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.exact import plain
 from portal.infra import audit
@@ -15,7 +16,7 @@ from portal.invoicing.models import ItemTemplate
 from portal.invoicing.one_off_items import amount_of
 
 LONGEST_NAME = 80
-_FIELDS = ("name", "kind", "description", "currency", "quantity", "unit_amount", "product")
+_FIELDS = ("name", "kind", "description", "currency", "quantity", "unit_amount", "product", "tax_code")
 
 
 def save_template(
@@ -28,6 +29,7 @@ def save_template(
     quantity: Decimal,
     unit_amount: Decimal,
     product: str | None,
+    tax_code: str | None = None,
 ) -> ItemTemplate:
     """Make a template, or change the one with this id; items that were added with it stay as they are.
 
@@ -39,6 +41,7 @@ def save_template(
     if not 0 < len(name.strip()) <= LONGEST_NAME:
         raise InvalidInput(f"Name the template in up to {LONGEST_NAME} characters.", field="name")
     amount_of(kind, quantity, unit_amount, currency)
+    require_tax_code(tax_code)
     taken = select(ItemTemplate.id).where(
         func.lower(ItemTemplate.name) == name.strip().lower(),
         ItemTemplate.retired_at.is_(None),
@@ -49,7 +52,7 @@ def save_template(
     before = None if public_id is None else _facts(template)
     template.name, template.kind, template.description = name.strip(), kind, description
     template.currency, template.quantity, template.unit_amount = currency, quantity, unit_amount
-    template.product = product
+    template.product, template.tax_code = product, tax_code
     db.session.add(template)
     db.session.flush()
     if before != _facts(template):

@@ -17,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from portal.catalog.queries import product_names
+from portal.catalog.tax_rates import tax_codes
 from portal.core.errors import InvalidInput
 from portal.core.lifecycle import InvoiceState
 from portal.core.numbers import read_number
@@ -27,11 +28,28 @@ from portal.invoicing.one_off_items import add_item, amount_of
 from portal.organizations.queries import ids_by_slug
 
 REQUIRED = ("reference", "organization", "month", "type", "description", "quantity", "unit_price", "currency")
-OPTIONAL = ("service_from", "service_to", "product", "reason")
+OPTIONAL = ("service_from", "service_to", "product", "reason", "tax_code")
 HEAD = (*REQUIRED, *OPTIONAL)
 EXAMPLE = (
-    ("2026-11-001", "acme", "2026-11", "charge", "Migration assistance", "4", "150.00", "USD", "", "", "", "T-1001"),
-    *(("2026-11-002", "acme", "2026-11", "credit", "Outage", "1", "25", "USD", "2026-11-03", "2026-11-04", "", "T-1"),),
+    (
+        "2026-11-001",
+        "acme",
+        "2026-11",
+        "charge",
+        "Migration assistance",
+        "4",
+        "150.00",
+        "USD",
+        "",
+        "",
+        "",
+        "T-1001",
+        "",
+    ),
+    (
+        *("2026-11-002", "acme", "2026-11", "credit", "Outage", "1", "25", "USD"),
+        *("2026-11-03", "2026-11-04", "", "T-1", "exempt"),
+    ),
 )
 MOST_ROWS, MOST_CHARACTERS, LONGEST_REFERENCE, LONGEST_TEXT = 500, 100_000, 80, 200
 _NAMESPACE = UUID("5f0c6f5e-0a63-4a0e-9d37-6f2f1f6f3a11")
@@ -50,6 +68,7 @@ class Planned:
     reason: str | None
     service_period: tuple[date, date] | None
     product: str | None
+    tax_code: str | None
     token: UUID
 
 
@@ -75,13 +94,13 @@ def rows_of(text: str) -> list[Row]:
     # One reference may stand for one item of each organization.
     times = Counter((cells["organization"], cells["reference"]) for _, cells in found)
     added = _added([_token(ids.get(cells["organization"], 0), cells["reference"]) for _, cells in found])
-    products = set(product_names())
+    products, codes = set(product_names()), {"", *tax_codes()}
     rows = []
     for line, cells in found:
         try:
             if times[cells["organization"], cells["reference"]] > 1:
                 raise InvalidInput(f"The reference “{cells['reference']}” stands in more than one row.")
-            planned = _planned(cells, ids, drafts, products)
+            planned = _planned(cells, ids, drafts, products, codes)
         except (InvalidInput, ValueError) as error:
             rows.append(Row(line, cells, problem=error.sentence if isinstance(error, InvalidInput) else str(error)))
             continue
@@ -90,7 +109,7 @@ def rows_of(text: str) -> list[Row]:
             rows.append(Row(line, cells, problem=f"The invoice of {planned.invoice.month} is no draft any more."))
         elif before is None:
             rows.append(Row(line, cells, planned=planned))
-        elif (before.amount, before.description) == (planned.amount, planned.description):
+        elif all(getattr(before, name) == getattr(planned, name) for name in ("amount", "description", "tax_code")):
             rows.append(Row(line, cells, already=True))
         else:
             rows.append(Row(line, cells, problem="This reference was used for another item, which stays as it is."))
@@ -115,6 +134,7 @@ def add_rows(text: str, *, created_by_id: int | None) -> list[Row]:
             unit_amount=planned.unit_amount,
             service_period=planned.service_period,
             product=planned.product,
+            tax_code=planned.tax_code,
             internal_reason=planned.reason,
             form_token=planned.token,
             created_by_id=created_by_id,
@@ -155,7 +175,11 @@ def _cells_of(text: str) -> list[tuple[int, dict[str, str]]]:
 
 
 def _planned(
-    cells: dict[str, str], ids: dict[str, int], invoices: dict[tuple[int, Month], Invoice], products: set[str]
+    cells: dict[str, str],
+    ids: dict[str, int],
+    invoices: dict[tuple[int, Month], Invoice],
+    products: set[str],
+    codes: set[str],
 ) -> Planned:
     """What a row asks for. Raises InvalidInput, ValueError with a sentence."""
     if not 0 < len(cells["reference"]) <= LONGEST_REFERENCE:
@@ -177,6 +201,8 @@ def _planned(
         raise InvalidInput("A credit needs a reason, for the audit log.")
     if cells["product"] and cells["product"] not in products:
         raise InvalidInput(f"There is no product “{cells['product'][:40]}”.")
+    if cells["tax_code"] not in codes:
+        raise InvalidInput(f"There is no tax code “{cells['tax_code'][:40]}”.")
     quantity, unit_amount = read_number(cells["quantity"]), read_number(cells["unit_price"])
     return Planned(
         invoice=invoice,
@@ -188,6 +214,7 @@ def _planned(
         reason=cells["reason"] or None,
         service_period=_period(cells["service_from"], cells["service_to"]),
         product=cells["product"] or None,
+        tax_code=cells["tax_code"] or None,
         token=_token(organization_id, cells["reference"]),
     )
 

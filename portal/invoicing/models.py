@@ -193,10 +193,11 @@ class OneOffItem(Public, Model):
     quantity: Mapped[Decimal] = mapped_column(Quantity)
     unit_amount: Mapped[Decimal] = mapped_column(Quantity)
     amount: Mapped[int]
-    # When the work was done, if not in the invoice's month; and the product whose tax rate the item has.
+    # When the work was done, if not in the invoice's month; the product, and a tax code if its rate does not hold.
     service_start: Mapped[date | None] = mapped_column(Date)
     service_end: Mapped[date | None] = mapped_column(Date)
     product: Mapped[str | None]
+    tax_code: Mapped[str | None]
     internal_reason: Mapped[str | None]
     form_token: Mapped[UUID] = mapped_column(unique=True)
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
@@ -230,6 +231,7 @@ class ItemTemplate(Public, Model):
     quantity: Mapped[Decimal] = mapped_column(Quantity)
     unit_amount: Mapped[Decimal] = mapped_column(Quantity)
     product: Mapped[str | None]
+    tax_code: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     retired_at: Mapped[datetime | None]
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from portal.catalog.tax_rates import require_tax_code
 from portal.core.errors import InvalidInput, InvalidTransition, NotFound
 from portal.core.exact import exactly, plain
 from portal.core.lifecycle import InvoiceState
@@ -29,10 +30,12 @@ def add_item(
     created_by_id: int | None,
     service_period: tuple[date, date] | None = None,
     product: str | None = None,
+    tax_code: str | None = None,
 ) -> OneOffItem:
     """Add an item to a draft. `unit_amount` is in the major unit; the amount is rounded once.
 
-    The item is taxed as the product of this name is, and what is only for that product is taken off it too.
+    The item is taxed as the product of this name is, unless it has a tax code of its own (tax_rates.tax_codes), and
+    what is only for that product is taken off it too.
 
     Idempotent by `form_token`: the same form sent twice adds one item. Raises InvalidTransition if the invoice is
     no longer a draft, InvalidInput if the item cannot be billed.
@@ -47,6 +50,7 @@ def add_item(
         raise InvalidInput("A credit needs a reason, for the audit log.", field="internal_reason")
     if service_period is not None and service_period[0] > service_period[1]:
         raise InvalidInput("The service period ends on its first day or later.", field="service_end")
+    require_tax_code(tax_code)
     item = OneOffItem(
         organization_id=invoice.organization_id,
         invoice_id=invoice.id,
@@ -58,6 +62,7 @@ def add_item(
         service_start=service_period[0] if service_period else None,
         service_end=service_period[1] if service_period else None,
         product=product,
+        tax_code=tax_code,
         internal_reason=internal_reason,
         form_token=form_token,
         created_by_id=created_by_id,
@@ -114,7 +119,8 @@ def restore_item(invoice_id: int, public_id: UUID) -> OneOffItem:
 
 
 def _facts(item: OneOffItem) -> dict[str, Any]:
-    return {"description": item.description, "quantity": plain(item.quantity), "amount": item.amount}
+    facts = {"description": item.description, "quantity": plain(item.quantity), "amount": item.amount}
+    return facts | ({"tax_code": item.tax_code} if item.tax_code else {})
 
 
 def _require_draft(invoice: Invoice) -> None:

@@ -181,15 +181,12 @@ def list_invoices(
     state: InvoiceState | None = None,
     organization_id: int | None = None,
     before: tuple[date, int] | None = None,
-    limit: int | None = 50,
+    limit: int = 50,
 ) -> list[Invoice]:
-    """One page of all organizations' invoices or of one's, newest first; `before` is the page before's last row.
-
-    All of them without a limit, for files.
-    """
+    """One page of all organizations' invoices or of one's, newest first; `before` is the page before's last row."""
     query = (
         select(Invoice)
-        .options(joinedload(Invoice.organization))
+        .options(joinedload(Invoice.organization), defer(Invoice.document))
         .order_by(Invoice.period_start.desc(), Invoice.id.desc())
         .limit(limit)
     )

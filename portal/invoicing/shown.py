@@ -8,6 +8,7 @@ from typing import Any
 
 from portal.core.money import major_text
 from portal.core.statement import Line
+from portal.core.taxes import NO_TAX_ON_ITEM
 
 CSV_HEAD = (
     "Line",
@@ -57,6 +58,11 @@ class ShownLine:
     def product(self) -> str:
         """What it is of; "" for what belongs to no product, and for lines from before they said so."""
         return str(self.derivation.get("product", ""))
+
+    @property
+    def is_exempt(self) -> bool:
+        """Whether this line is not taxed by a tax code of its own."""
+        return self.derivation.get("tax_code") == NO_TAX_ON_ITEM
 
     @classmethod
     def of(cls, number: int, facts: Mapping[str, Any]) -> "ShownLine":

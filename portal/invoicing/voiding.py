@@ -107,6 +107,7 @@ def reissue_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
             unit_amount=item.unit_amount,
             service_period=item.service_period,
             product=item.product,
+            tax_code=item.tax_code,
             internal_reason=item.internal_reason,
             # The same for every try, so that an item moves once.
             form_token=uuid5(item.public_id, str(draft.public_id)),

@@ -37,12 +37,9 @@ def list_mails(
     state: MailState | None = None,
     organization_id: int | None = None,
     before: int | None = None,
-    limit: int | None = 50,
+    limit: int = 50,
 ) -> list[Mail]:
-    """One page of mails, newest first, without their texts; `before` is the last id of the page before.
-
-    All of them without a limit, for files.
-    """
+    """One page of mails, newest first, without their texts; `before` is the last id of the page before."""
     query = select(Mail).options(*_WITH_SUBJECTS).order_by(Mail.id.desc()).limit(limit)
     if state is not None:
         query = query.where(Mail.state == state)

@@ -19,7 +19,7 @@ from portal.organizations.models import ApiKey, Organization
 
 SCOPES = ("ingest", "read")
 # What only keys of the platform can be given.
-PLATFORM_SCOPES = (*SCOPES, "organizations")
+PLATFORM_SCOPES = (*SCOPES, "organizations", "items")
 LONGEST_NAME = 100
 MOST_KEYS = 50
 # Long enough to bring the new key to every machine while the old one still works.

@@ -84,6 +84,11 @@ def list_organizations(*, search: str = "", after: str = "", limit: int | None =
     return list(db.session.scalars(query))
 
 
+def place_of(organization: Organization) -> str:
+    """Where an organization stands in the list by name, for `after`."""
+    return f"{organization.name}|{organization.id}"
+
+
 def registered_organizations(*, after: Organization | None, limit: int) -> list[Organization]:
     """One page of organizations in the order in which they were registered, whatever their status.
 

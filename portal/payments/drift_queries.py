@@ -51,8 +51,8 @@ def amount_of(rows: tuple[Drift, ...]) -> str:
     return " + ".join(stripe_text(sums[currency], currency) for currency in sorted(sums)) or "0.00"
 
 
-def list_drift(*, state: DriftState | None = None, before: int | None = None, limit: int | None = 50) -> list[Drift]:
-    """One page of differences, the latest first; without a state those that are alive. All without a limit."""
+def list_drift(*, state: DriftState | None = None, before: int | None = None, limit: int = 50) -> list[Drift]:
+    """One page of differences, the latest first; without a state those that are alive."""
     query = _with_names().order_by(Drift.id.desc()).limit(limit)
     query = query.where(Drift.state == state) if state else query.where(Drift.state != DriftState.GONE)
     if before is not None:

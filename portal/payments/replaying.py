@@ -52,8 +52,8 @@ def replay_since(moment: datetime) -> int:
         count, last_id = count + len(events), events[-1].id
 
 
-def list_events(*, before: int | None = None, limit: int | None = 50) -> list[StripeEvent]:
-    """One page of stored events, newest first, without their payloads; all of them without a limit."""
+def list_events(*, before: int | None = None, limit: int = 50) -> list[StripeEvent]:
+    """One page of stored events, newest first, without their payloads."""
     query = select(StripeEvent).options(defer(StripeEvent.payload)).order_by(StripeEvent.id.desc()).limit(limit)
     if before is not None:
         query = query.where(StripeEvent.id < before)

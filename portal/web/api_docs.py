@@ -2,7 +2,7 @@
 
 from flask import Blueprint, current_app, render_template
 
-from portal.api_description import document, operations_by_tag, shared_answers
+from portal.api_description import document, operations_by_tag, shared_answers, shared_objects
 from portal.infra.pages import policy
 from portal.signed_in import guard_page
 
@@ -19,5 +19,6 @@ def show() -> str:
         info=document()["info"],
         groups=operations_by_tag(),
         refusals=shared_answers(),
+        objects=shared_objects(),
         portal_url=current_app.config["SETTINGS"].portal_url,
     )

@@ -108,6 +108,13 @@ def test_the_most_specific_rate_that_holds_on_the_day_is_taken():
     assert TaxTerms().percent_of("books") == 0
 
 
+def test_an_items_own_tax_code_takes_the_rate_that_it_names():
+    rates = (TaxRate(D(19)), TaxRate(D(7), product="books"))
+    for code, percent in (("standard", 19), ("exempt", 0), ("product:books", 7), ("product:machines", 19)):
+        assert TaxTerms(rates=rates).percent_of_code(code) == percent
+        assert TaxTerms(TaxTreatment.REVERSE_CHARGE, rates).percent_of_code(code) == 0
+
+
 @pytest.mark.parametrize("treatment", [TaxTreatment.EXEMPT, TaxTreatment.REVERSE_CHARGE])
 def test_who_is_exempt_or_liable_itself_pays_no_tax_and_the_invoice_says_why(treatment):
     terms = TaxTerms(treatment, (TaxRate(D(19)), TaxRate(D(20), own=True)))

@@ -38,6 +38,7 @@ FLOORS = (
         "personal_export",
         "api_description",
         "erasing",
+        "retention",
     },
     {"bill_runs", "stepping_up", "doing_again", "comparing_months"},
     {

@@ -125,6 +125,26 @@ def test_a_void_invoice_carries_none(electronic):
     assert not pages_of_final(invoice, PAPER).electronic
 
 
+def test_a_line_that_is_exempt_by_its_own_tax_code_says_why_among_lines_that_are_taxed(electronic):
+    document = next(
+        invoice.document
+        for invoice, xml in electronic.values()
+        if {b"<ram:CategoryCode>S<" in xml, b"<ram:CategoryCode>Z<" in xml} == {True}
+    )
+    lines = [
+        line
+        if "tax_percent" in line["derivation"]
+        else {**line, "derivation": {**line["derivation"], "tax_code": "exempt"}}
+        for line in document["lines"]
+    ]
+    xml = electronic_invoice({**document, "lines": lines})
+    assert xml_check_xsd(xml, flavor="factur-x", level="en16931")
+    assert list(Rules().broken_by(xml)) == []
+    found = etree.fromstring(xml)
+    assert set(found.xpath("//ram:CategoryCode/text()", namespaces=NAMESPACES)) == {"S", "E"}
+    assert found.xpath("//ram:ExemptionReason/text()", namespaces=NAMESPACES) == [TaxTreatment.EXEMPT.sentence]
+
+
 def test_what_the_standard_needs_and_the_document_does_not_say(electronic):
     plain = next(
         invoice.document

@@ -3,12 +3,14 @@
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
 
 from portal import doctor
 from portal.catalog.models import Coupon, CouponRedemption, Product, TaxRate
+from portal.catalog.tax_rates import require_tax_code, tax_codes
 from portal.core.errors import InvalidInput
 from portal.core.money import LARGEST_AMOUNT
 from portal.core.taxes import TaxRounding, TaxTreatment
@@ -16,9 +18,12 @@ from portal.infra.db import transaction
 from portal.invoicing.crediting import GrantKind, grant_credit, grants_of, use_credit
 from portal.invoicing.documents import is_intact
 from portal.invoicing.drafting import draft_of
+from portal.invoicing.exporting.files import Paper, json_file, pages_of_final
 from portal.invoicing.finalizing import cancel
 from portal.invoicing.models import Invoice, InvoiceItem
+from portal.invoicing.one_off_items import add_item
 from portal.invoicing.queries import items_of
+from portal.invoicing.verifying import verify
 from portal.invoicing.voiding import void_invoice
 from portal.organizations.models import Organization
 from portal.payments.syncing import stripe_lines
@@ -32,6 +37,7 @@ from tests.factories import (
     make_price,
     reload,
     sql,
+    terms,
     use,
 )
 
@@ -166,6 +172,60 @@ def test_rates_by_organization_and_product(acme):
     tax("5", organization=acme)
     with transaction():
         assert draft_of(acme, MONTH).statement.tax == 450
+
+
+def test_an_item_with_a_tax_code_of_its_own_is_taxed_by_it_from_the_draft_to_stripe(acme):
+    # All: 20 %; Compute: 7 %. Usage 100.00 − 10.00 coupon = 90.00 at 7 % = 6.30.
+    tax("7", product="Compute")
+    draft = make_draft(acme)
+    codes = ((None, "Compute"), ("standard", "Compute"), ("exempt", "Compute"), ("product:Compute", None))
+    with transaction():
+        for number, (code, product) in enumerate(codes):
+            add_item(
+                draft.id,
+                kind="charge",
+                description=f"Work {number}",
+                quantity=Decimal(1),
+                unit_amount=Decimal(100),
+                internal_reason=None,
+                form_token=uuid4(),
+                created_by_id=None,
+                product=product,
+                tax_code=code,
+            )
+    invoice = reload(finalize_now(draft))
+    # The coupon takes 10 % of what is of Compute: 90.00 each of the first three, 100.00 of the last one.
+    # 7 %: 90.00 + 90.00 + 100.00 = 280.00 → 19.60; 20 %: 90.00 → 18.00; exempt: 90.00. 460.00 + 37.60 = 497.60
+    assert invoice.document["tax"]["rates"] == [
+        {"percent": "7", "net": 28_000, "tax": 1_960},
+        {"percent": "20", "net": 9_000, "tax": 1_800},
+    ]
+    assert (invoice.tax, invoice.total) == (3_760, 49_760)
+    with transaction():
+        items = items_of(invoice.id)
+        assert {item.description: item.tax for item in items if item.kind == "one_off"} == {
+            "Work 0": 630,
+            "Work 1": 1_800,
+            "Work 2": 0,
+            "Work 3": 700,
+        }
+        assert sum(line["amount"] for line in stripe_lines(invoice, items)) == invoice.amount_due == 49_760
+    lines = {line["description"]: line["derivation"] for line in invoice.document["lines"]}
+    assert [lines[f"Work {number}"].get("tax_code") for number in range(4)] == [code for code, _ in codes]
+    assert verify(json_file(invoice).make()).findings == ()
+    printed = repr(pages_of_final(invoice, Paper(terms().seller, "https://portal.example")))
+    assert printed.count("exempt from tax") == 1
+    assert "tax 20%: $18.00" in printed
+    assert broken() == []
+
+
+def test_only_a_tax_code_that_there_is_can_be_chosen(acme):
+    tax("7", product="Compute")
+    with transaction():
+        assert list(tax_codes()) == ["standard", "exempt", "product:Compute"]
+        for code in ("reduced", "product:Network", "Compute", ""):
+            with pytest.raises(InvalidInput, match="There is no tax code"):
+                require_tax_code(code)
 
 
 @pytest.mark.parametrize("treatment", [TaxTreatment.EXEMPT, TaxTreatment.REVERSE_CHARGE])

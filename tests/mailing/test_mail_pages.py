@@ -84,7 +84,7 @@ def test_staff_see_the_mails_of_an_invoice_and_of_everybody(app, acme, post, as_
     assert "No mail matches" in get(staff, "/admin/mails?state=sent")
     assert "No mail server is set" not in get(staff, f"/admin/mails?organization={acme.public_id}")
     assert "Mails to this organization" in get(staff, f"/admin/organizations/{acme.public_id}")
-    rows = staff.get("/admin/mails.csv?state=failed").text.splitlines()
+    rows = staff.get("/admin/mails.csv?state=failed", buffered=True).text.splitlines()
     assert len(rows) == 2
     assert invoice.number in rows[1]
     shown = get(staff, mail_address())

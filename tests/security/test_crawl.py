@@ -124,7 +124,7 @@ def test_every_table_holds_something_of_both_and_every_route_is_asked_for(world:
     mine, theirs = (world.state(of=side) for side in (world.mine, world.theirs))
     assert {table for table in mine if not (mine[table][0] and theirs[table][0])} == ONLY_FIGURES
     assert [table for table, ids in world.theirs.ids.items() if not ids] == []
-    read, written = (list(attempts(world, each)) for each in (("GET", "HEAD", "OPTIONS"), ("POST", "PUT")))
+    read, written = (list(attempts(world, each)) for each in (("GET", "HEAD", "OPTIONS"), ("POST", "PUT", "DELETE")))
     asked = {(each.method, each.endpoint) for each in (*read, *written)}
     swapped = {(each.method, each.endpoint) for each in (*read, *written) if each.foreign}
     for rule in app.url_map.iter_rules():

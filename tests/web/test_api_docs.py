@@ -1,8 +1,10 @@
 """The page about the API: everything of the description is on it, for anybody, and it is valid and light."""
 
+import re
+
 from flask import Flask
 
-from portal.api_description import document, operations_by_tag
+from portal.api_description import document, operations_by_tag, shared_objects
 from tests.web.conftest import assert_flawless
 
 
@@ -36,6 +38,19 @@ def test_fields_inside_of_lists_and_references_have_their_place_and_kind() -> No
     [events] = [each for each in operations_by_tag()["usage"] if each.id == "postEvents"]
     assert [shape.title for shape in events.bodies[0].shapes] == ["Event", "Cancellation"]
     assert events.bodies[1].shapes == ()
+
+
+def test_an_object_that_stands_in_several_bodies_is_laid_out_once_and_named_there(app: Flask) -> None:
+    text = app.test_client().get("/api/docs").text
+    referred = re.findall(r'href="#(object-\w+)"', text)
+    assert {"object-OneOffItem", "object-Event", "object-Invoice"} <= set(referred)
+    for place in set(referred):
+        assert text.count(f'id="{place}"') == 1
+    [listing] = [each for each in operations_by_tag()["items"] if each.id == "listItems"]
+    assert [(field.name, field.kind) for field in listing.answers[0].contents[0].shapes[0].fields] == [
+        ("data", "list of OneOffItem")
+    ]
+    assert "amount" in {field.name for field in shared_objects()["OneOffItem"].fields}
 
 
 def test_the_words_around_it_are_the_readers(app: Flask) -> None:

@@ -27,8 +27,9 @@ CURRENCY = "EUR"
 FOLDER = Path(__file__).resolve().parents[3] / "templates" / "documents"
 # The element names of an address have room for three lines.
 _ADDRESS_LINES = ("LineOne", "LineTwo", "LineThree")
-_CATEGORIES = {TaxTreatment.EXEMPT.sentence: "E", TaxTreatment.REVERSE_CHARGE.sentence: "AE"}
-_STANDARD, _ZERO = "S", "Z"
+_STANDARD, _ZERO, _EXEMPT = "S", "Z", "E"
+_CATEGORIES = {TaxTreatment.EXEMPT.sentence: _EXEMPT, TaxTreatment.REVERSE_CHARGE.sentence: "AE"}
+_SENTENCE_OF = {category: sentence for sentence, category in _CATEGORIES.items()}
 # Characters that XML 1.0 cannot hold, however they are written.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -141,14 +142,15 @@ class _Rate:
             "percent": plain(self.percent),
             "net": _money(self.net),
             "amount": _money(self.tax),
-            "reason": sentence if self.category in _CATEGORIES.values() else "",
+            "reason": (sentence or _SENTENCE_OF[self.category]) if self.category in _SENTENCE_OF else "",
         }
 
 
 def _line(line: ShownLine, tax: Mapping[str, Any]) -> _TaxedLine:
     percent = Decimal(line.derivation.get("tax_percent", "0"))
     net = line.amount - line.discount - line.credited - (line.tax if tax["included"] else 0)
-    category = _CATEGORIES.get(tax["sentence"], _STANDARD if percent else _ZERO)
+    untaxed = _EXEMPT if line.is_exempt else _ZERO
+    category = _CATEGORIES.get(tax["sentence"], _STANDARD if percent else untaxed)
     return _TaxedLine(line, net, category, percent)
 
 

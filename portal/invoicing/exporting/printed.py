@@ -143,6 +143,8 @@ def _line(line: ShownLine, currency: str, month: Month) -> dict[str, str]:
         notes.append(f"{money(line.credited, currency)} paid by credit")
     if "tax_percent" in line.derivation:
         notes.append(f"tax {line.derivation['tax_percent']}%: {money(line.tax, currency)}")
+    elif line.is_exempt:
+        notes.append("exempt from tax")
     return {
         "number": str(line.number),
         "description": line.description,
