@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> Flask:
             "pool_timeout": 5,
             "hide_parameters": True,
             "json_deserializer": msgspec.json.decode,
+            "connect_args": {} if settings.database_prepared_statements else {"prepare_threshold": None},
         },
         MAX_CONTENT_LENGTH=LARGEST_FORM_BYTES,
         MAX_FORM_PARTS=200,

@@ -145,14 +145,12 @@ def tick(app: Flask, job: Recurring) -> bool:
         act_as(SYSTEM)
         g.actor = Actor("clock", job.name)
         try:
-            with db.engine.connect() as connection:
-                lock = text("SELECT pg_try_advisory_lock(:key)")
+            # A lock of the transaction, and not of the session, which a pooler may give to somebody else meanwhile.
+            with db.engine.begin() as connection:
+                lock = text("SELECT pg_try_advisory_xact_lock(:key)")
                 if not connection.scalar(lock, {"key": zlib.crc32(job.name.encode())}):
                     return False
-                try:
-                    job.work()
-                finally:
-                    connection.execute(text("SELECT pg_advisory_unlock_all()"))
+                job.work()
         except SQLAlchemyError as error:
             log.warning("clock could not reach the database", extra={"job": job.name, "error": str(error)})
             return False

@@ -23,6 +23,7 @@ class Settings:
     secret_key: str
     secret_key_fallbacks: tuple[str, ...]
     database_url: str
+    database_prepared_statements: bool
     redis_url: str
     portal_url: str
     stripe_secret_key: str
@@ -109,6 +110,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "database_url": Variable(
         "DATABASE_URL", read.database, None, "PostgreSQL 15 or newer: postgresql://user:password@host/name"
+    ),
+    "database_prepared_statements": Variable(
+        "DATABASE_PREPARED_STATEMENTS",
+        read.yes_or_no,
+        "yes",
+        "yes or no: no behind a pooler in transaction mode that does not know them (PgBouncer before 1.21)",
     ),
     "redis_url": Variable("REDIS_URL", read.redis, None, "Redis, for wake-ups of workers: redis://host:6379/0"),
     "portal_url": Variable(
