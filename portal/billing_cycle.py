@@ -19,9 +19,9 @@ from portal.core.lifecycle import InvoiceState, SyncState, require_move
 from portal.core.periods import Month
 from portal.infra import outbox
 from portal.infra.db import transaction
-from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import finalize
 from portal.invoicing.jobs import terms_of
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, lock_invoice
 from portal.invoicing.terms import SYNC
@@ -63,7 +63,7 @@ def finalize_as_it_stands(invoice_id: int, *, by: str, now: datetime, settings: 
     """Finalize a draft with the figures that it has now: for commands, where nobody has looked at a page."""
     with transaction():
         invoice = lock_invoice(invoice_id)
-        fingerprint = draft_of(invoice.organization, invoice.month).fingerprint
+        fingerprint = whole_draft_of(invoice.organization, invoice.month).fingerprint
         return finalize(invoice_id, fingerprint=fingerprint, by=by, now=now, terms=terms_of(settings))
 
 

@@ -174,6 +174,42 @@ _by_query(
 )
 _by_query(
     "I2",
+    "what is moved from linked organizations is on one invoice of their payer, to the last minor unit",
+    """
+    WITH sections AS (
+        SELECT i.id AS payer_invoice_id, i.organization_id AS payer_id, i.period_start, section
+        FROM invoices AS i, jsonb_array_elements(coalesce(i.sections, i.document->'sections')) AS section
+        WHERE i.state IN ('scheduled', 'finalized')
+          AND (i.moved > 0 OR i.id IN (SELECT payer_invoice_id FROM billed_parts))
+    )
+    SELECT 'invoice ' || i.public_id || ' and its sections' FROM invoices AS i
+    WHERE i.state IN ('scheduled', 'finalized') AND i.moved > 0
+      AND i.moved <> (SELECT coalesce(sum((section->>'amount')::bigint), 0) FROM sections
+                      WHERE payer_invoice_id = i.id)
+    UNION ALL
+    SELECT 'section of ' || coalesce(s.section->>'name', '?') || ' on invoice ' || s.payer_invoice_id
+    FROM sections AS s
+    LEFT JOIN organizations AS o ON o.public_id::text = s.section->>'organization'
+    LEFT JOIN invoices AS part ON part.organization_id = o.id AND part.period_start = s.period_start
+              AND part.state = 'finalized'
+    LEFT JOIN billed_parts AS b ON b.invoice_id = part.id AND b.payer_invoice_id = s.payer_invoice_id
+    WHERE b.invoice_id IS NULL OR part.payer_organization_id IS DISTINCT FROM s.payer_id
+          OR part.moved <> -(s.section->>'amount')::bigint OR part.number <> s.section->>'number'
+    UNION ALL
+    SELECT 'part ' || b.invoice_id FROM billed_parts AS b
+    JOIN invoices AS part ON part.id = b.invoice_id JOIN invoices AS i ON i.id = b.payer_invoice_id
+    WHERE part.state <> 'finalized' OR i.state NOT IN ('scheduled', 'finalized')
+       OR part.organization_id <> b.organization_id OR b.number IS DISTINCT FROM i.number
+       OR NOT EXISTS (SELECT FROM sections WHERE payer_invoice_id = i.id AND section->>'number' = part.number)
+    UNION ALL
+    SELECT 'invoice ' || part.number || ' is on no invoice of its payer' FROM invoices AS part
+    JOIN invoices AS i ON i.organization_id = part.payer_organization_id AND i.period_start = part.period_start
+         AND i.state IN ('scheduled', 'finalized')
+    WHERE part.state = 'finalized' AND NOT EXISTS (SELECT FROM billed_parts AS b WHERE b.invoice_id = part.id)
+    """,
+)
+_by_query(
+    "I2",
     "the totals of months are the sums of their final invoices and credit notes, by organization and of the platform",
     """
     WITH documents AS (

@@ -4,9 +4,10 @@ import click
 from flask.cli import AppGroup
 from rich.table import Table
 
+from portal.core.periods import Month
 from portal.infra.db import transaction
 from portal.operator import as_operator
-from portal.operator_console import print_table
+from portal.operator_console import MONTH, organization_named, print_table
 from portal.organizations.suspending import STATUSES
 
 organizations_group = AppGroup("organizations", help="Who is billed.")
@@ -72,3 +73,31 @@ def change_status(slug: str, status: str, reason: str) -> None:
             raise click.ClickException(f"There is no organization “{slug}”.")
         set_status(organization.id, status, reason=reason)
     click.echo(f"{slug} is {status}. {STATUSES[status]}")
+
+
+@organizations_group.command("link")
+@click.argument("slug")
+@click.argument("payer")
+@click.option("--from", "first_month", type=MONTH, required=True, help="The first month, like 2026-11.")
+@as_operator
+def link(slug: str, payer: str, first_month: Month) -> None:
+    """Let PAYER pay for an organization from a month on: as a section of its own invoice."""
+    from portal.invoicing.linking import link_to_payer
+
+    with transaction():
+        linked, pays = organization_named(slug), organization_named(payer)
+        link_to_payer(linked.id, pays.id, first_month=first_month)
+    click.echo(f"{payer} pays for {slug} from {first_month} on.")
+
+
+@organizations_group.command("unlink")
+@click.argument("slug")
+@click.option("--from", "end_month", type=MONTH, required=True, help="The first month that it pays for itself again.")
+@as_operator
+def unlink(slug: str, end_month: Month) -> None:
+    """Let an organization pay for itself again from a month on."""
+    from portal.invoicing.linking import end_link
+
+    with transaction():
+        end_link(organization_named(slug).id, end_month=end_month)
+    click.echo(f"{slug} pays for itself from {end_month} on.")

@@ -105,6 +105,8 @@ def _headline(invoice: Invoice) -> str:
 def _sentence(invoice: Invoice, today: date) -> str:
     if invoice.state == InvoiceState.VOID:
         return _("This invoice is void: it does not count, and there is nothing to pay.")
+    if invoice.moved < 0:
+        return _("There is nothing to pay here: %(payer)s is billed for it.", payer=invoice.payer_name)
     if not invoice.amount_due:
         return _("There is nothing to pay.")
     if invoice.payment_state in _BEFORE_PAYMENT and invoice.sync_state != SyncState.SYNCED:

@@ -23,9 +23,9 @@ from portal.core.periods import Month, midnight
 from portal.core.quantities import Counting
 from portal.infra.audit import Actor
 from portal.infra.db import SYSTEM, Scope, act_as, db, transaction
-from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import finalize
 from portal.invoicing.jobs import terms_of
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import add_item
 from portal.invoicing.queries import open_draft
@@ -170,7 +170,7 @@ def add(invoice: Invoice, amount: str, description: str = "Work", *, token: UUID
 def fingerprint_of(invoice: Invoice) -> str:
     """What an admin who looks at the draft now has seen."""
     with transaction():
-        return draft_of(invoice.organization, invoice.month).fingerprint
+        return whole_draft_of(invoice.organization, invoice.month).fingerprint
 
 
 def terms(*, hold_seconds: int = 0) -> Terms:

@@ -29,6 +29,7 @@ from portal.admin import (
     item_uploads,
     items,
     jobs,
+    linked,
     mails,
     month,
     organizations,
@@ -59,5 +60,5 @@ def blueprints() -> tuple[Blueprint, ...]:
         *(runs.bp, review.bp, credit_notes.bp, writing_off.bp, drift.bp, stripe_events.bp, mails.bp, audit.bp),
         *(billing_details.bp, item_templates.bp, item_uploads.bp, collection.bp, refunds.bp),
         *(month.bp, totals.bp, sync.bp, waiting.bp, registering.bp, people.bp, jobs.bp, comparing.bp, searching.bp),
-        *(simulations.bp, viewing.bp, reversals.bp, announcements.bp, filters.bp),
+        *(simulations.bp, viewing.bp, reversals.bp, announcements.bp, filters.bp, linked.bp),
     )

@@ -21,11 +21,12 @@ from portal.infra import clock
 from portal.infra.db import transaction
 from portal.infra.pages import csv_response, policy
 from portal.invoicing import seconding
-from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.drafting import Draft
 from portal.invoicing.jobs import terms_of
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
-from portal.invoicing.sums import sums_of_draft
+from portal.invoicing.sums import sums_of_whole
 from portal.organizations.approvals import LONGEST_COMMENT, Person
 from portal.organizations.models import ApprovalRequest
 from portal.signed_in import me
@@ -83,8 +84,8 @@ def show(public_id: UUID) -> str | Answer | tuple[str, int]:
     asked = _waiting(invoice)
     if asked is None:
         return _to_invoice(invoice)
-    draft = draft_of(invoice.organization, invoice.month)
-    large = stepping_up.is_large(draft.statement.total, invoice.currency)
+    draft = whole_draft_of(invoice.organization, invoice.month)
+    large = stepping_up.is_large(draft.whole_total, invoice.currency)
     return _page(invoice, asked, draft, DecisionForm(formdata=None), stepping_up.question() if large else None)
 
 
@@ -96,11 +97,11 @@ def decide(public_id: UUID) -> Answer | tuple[str, int]:
     asked = _waiting(invoice)
     if asked is None:
         return _to_invoice(invoice)
-    draft = draft_of(invoice.organization, invoice.month)
+    draft = whole_draft_of(invoice.organization, invoice.month)
     approves = request.form.get("step") == "approve"
     if not form.validate():
         return _page(invoice, asked, draft, form, None), 422
-    if approves and stepping_up.is_large(draft.statement.total, invoice.currency):
+    if approves and stepping_up.is_large(draft.whole_total, invoice.currency):
         question = stepping_up.ask()
         if question is not None:
             return _page(invoice, asked, draft, form, question), 422
@@ -172,7 +173,7 @@ def _page(
         invoice=invoice,
         asked=asked,
         draft=draft,
-        sums=sums_of_draft(draft.statement),
+        sums=sums_of_whole(draft),
         form=form,
         is_mine=asked.asked_by_id == me().user_id,
         hold_seconds=_settings().finalize_hold_seconds,

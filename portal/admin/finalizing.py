@@ -15,12 +15,13 @@ from portal.core.lifecycle import InvoiceState
 from portal.infra import clock
 from portal.infra.db import transaction
 from portal.infra.pages import policy
-from portal.invoicing.drafting import Draft, draft_of
+from portal.invoicing.drafting import Draft
 from portal.invoicing.finalizing import cancel
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
 from portal.invoicing.seconding import ask_for_second
-from portal.invoicing.sums import sums_of_draft
+from portal.invoicing.sums import sums_of_whole
 from portal.signed_in import me
 
 bp = staff_blueprint("admin_finalizing")
@@ -36,10 +37,10 @@ def confirm(public_id: UUID) -> str | Response | tuple[str, int]:
     if clock.now() < invoice.month.end:
         first_day = invoice.month.next.first_day
         return _refused(public_id, NotReady(f"The month is not over: it can be finalized from {first_day}, 00:00 UTC."))
-    draft = draft_of(invoice.organization, invoice.month)
+    draft = whole_draft_of(invoice.organization, invoice.month)
     if request.args.get("fingerprint", draft.fingerprint) != draft.fingerprint:
         return _refused(public_id, DraftChanged("Nothing was done. Look at the draft again, then decide."))
-    large = stepping_up.is_large(draft.statement.total, invoice.currency)
+    large = stepping_up.is_large(draft.whole_total, invoice.currency)
     return _last_look(invoice, draft, stepping_up.question() if large else None)
 
 
@@ -54,7 +55,7 @@ def finalize(public_id: UUID) -> Response | tuple[str, int]:
     question = _question(public_id, fingerprint)
     if question is not None:
         seen = invoice_of(public_id)
-        return _last_look(seen, draft_of(seen.organization, seen.month), question), 422
+        return _last_look(seen, whole_draft_of(seen.organization, seen.month), question), 422
     try:
         invoice = finalize_draft(
             public_id,
@@ -103,8 +104,8 @@ def _question(public_id: UUID, fingerprint: str) -> stepping_up.Question | None:
     invoice = invoice_of(public_id)
     if invoice.state != InvoiceState.DRAFT:
         return None
-    draft = draft_of(invoice.organization, invoice.month)
-    if draft.fingerprint != fingerprint or not stepping_up.is_large(draft.statement.total, invoice.currency):
+    draft = whole_draft_of(invoice.organization, invoice.month)
+    if draft.fingerprint != fingerprint or not stepping_up.is_large(draft.whole_total, invoice.currency):
         return None
     return stepping_up.ask()
 
@@ -114,9 +115,9 @@ def _last_look(invoice: Invoice, draft: Draft, question: stepping_up.Question | 
         "admin/invoices/finalize.html",
         invoice=invoice,
         draft=draft,
-        sums=sums_of_draft(draft.statement),
+        sums=sums_of_whole(draft),
         hold_seconds=current_app.config["SETTINGS"].finalize_hold_seconds,
-        takes_two=takes_two(draft.statement.total, invoice.currency),
+        takes_two=takes_two(draft.whole_total, invoice.currency),
         question=question,
     )
 

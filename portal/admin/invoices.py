@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -20,16 +21,23 @@ from portal.infra.blocks import rows_of
 from portal.infra.pages import csv_response, csv_streamed, policy
 from portal.invoicing.documents import is_intact
 from portal.invoicing.draft_totals import draft_totals_of
-from portal.invoicing.drafting import draft_of
 from portal.invoicing.late_standing import late_usage_of
+from portal.invoicing.linked_drafts import whole_draft_of
+from portal.invoicing.linked_parts import billed_on
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import item_on
 from portal.invoicing.queries import invoice_of, items_of, list_invoices, one_off_items_on
 from portal.invoicing.seconding import request_about
-from portal.invoicing.sums import sums_of_draft, sums_of_invoice
+from portal.invoicing.sections import sections_in
+from portal.invoicing.shown import shown_sections
+from portal.invoicing.sums import sums_of_invoice, sums_of_whole
 
 PER_PAGE = 50
 MONTHS_TO_CHOOSE = 24
+LINES_HEAD = (
+    *("kind", "description", "first_day", "last_day", "quantity", "unit", "unit_price", "amount", "currency"),
+    "section",
+)
 bp = staff_blueprint("admin_invoices")
 
 
@@ -113,11 +121,14 @@ def status(public_id: UUID) -> Response:
 @bp.get("/invoices/<uuid:public_id>/lines.csv")
 @policy("view organizations")
 def lines_as_csv(public_id: UUID) -> Response:
-    """The lines of one invoice; of a draft as it stands now."""
+    """The lines of one invoice and then of its sections; of a draft as it stands now."""
     invoice = invoice_of(public_id)
-    is_draft = invoice.state == InvoiceState.DRAFT
-    lines: Any = draft_of(invoice.organization, invoice.month).statement.lines if is_draft else items_of(invoice.id)
-    header = ("kind", "description", "first_day", "last_day", "quantity", "unit", "unit_price", "amount", "currency")
+    lines: Any
+    if invoice.state == InvoiceState.DRAFT:
+        draft = whole_draft_of(invoice.organization, invoice.month)
+        lines, sections = draft.statement.lines, [section.facts for section in draft.sections]
+    else:
+        lines, sections = items_of(invoice.id), sections_in(invoice.document, invoice.sections)
     rows = (
         (
             str(line.kind),
@@ -129,19 +140,32 @@ def lines_as_csv(public_id: UUID) -> Response:
             line.unit_amount,
             major_text(line.amount, invoice.currency),
             invoice.currency,
+            "",
         )
         for line in lines
     )
-    return csv_response(f"{invoice.organization.slug}-{invoice.number or f'draft-{invoice.month}'}", header, rows)
+    of_sections = (
+        (
+            *(line.kind, line.description, line.first_day, line.last_day, line.quantity, line.unit, line.unit_amount),
+            major_text(line.amount, invoice.currency),
+            invoice.currency,
+            section.name,
+        )
+        for section in shown_sections(sections)
+        for line in section.lines
+    )
+    name = f"{invoice.organization.slug}-{invoice.number or f'draft-{invoice.month}'}"
+    return csv_response(name, LINES_HEAD, chain(rows, of_sections))
 
 
 def _draft_page(invoice: Invoice) -> str:
-    draft = draft_of(invoice.organization, invoice.month)
+    draft = whole_draft_of(invoice.organization, invoice.month)
     return render_template(
         "admin/invoices/draft.html",
         invoice=invoice,
         draft=draft,
-        sums=sums_of_draft(draft.statement),
+        sums=sums_of_whole(draft),
+        sections=shown_sections(section.facts for section in draft.sections),
         items=one_off_items_on(invoice.id),
         removed=_removed_item(invoice),
         is_over=clock.now() >= invoice.month.end,
@@ -153,13 +177,15 @@ def _draft_page(invoice: Invoice) -> str:
 
 
 def _frozen_page(invoice: Invoice) -> str:
-    items = items_of(invoice.id)
+    items, billed = items_of(invoice.id), billed_on(invoice)
     return render_template(
         "admin/invoices/frozen.html",
         invoice=invoice,
         items=items,
         sums=sums_of_invoice(invoice, items),
-        can_void=invoice.state == InvoiceState.FINALIZED and not invoice.amount_paid,
+        sections=shown_sections(sections_in(invoice.document, invoice.sections)),
+        billed_on=billed,
+        can_void=invoice.state == InvoiceState.FINALIZED and not invoice.amount_paid and billed is None,
         late=late_usage_of(invoice, now=clock.now()) if invoice.finalized_at else [],
         intact=None if invoice.document is None else is_intact(invoice, items),
         entries=entries_about("invoice", invoice.id),

@@ -6,7 +6,7 @@ from flask import render_template
 
 from portal.core.errors import PortalError
 from portal.core.lifecycle import InvoiceState
-from portal.invoicing.drafting import draft_of
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of
 
@@ -26,7 +26,7 @@ def refused(
     invoice = invoice_of(public_id)
     new_total = None
     if seen_total is not None and invoice.state == InvoiceState.DRAFT:
-        new_total = draft_of(invoice.organization, invoice.month).statement.total
+        new_total = whole_draft_of(invoice.organization, invoice.month).whole_total
     page = render_template(
         "admin/invoices/refused.html",
         invoice=invoice,

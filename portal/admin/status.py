@@ -44,6 +44,8 @@ def status_of(invoice: Invoice) -> dict[str, Any]:
 def _payment_sentence(invoice: Invoice) -> str:
     if invoice.state == InvoiceState.VOID:
         return "It is void, so nothing is owed."
+    if invoice.moved < 0:
+        return f"{invoice.payer_name} is billed for it."
     return PAYMENT_SENTENCES[PaymentState(invoice.payment_state)]
 
 

@@ -24,6 +24,7 @@ from portal.bill_runs.work import (
     move,
     move_many,
     ring_for_end_of_hold,
+    ring_for_freezing,
 )
 from portal.core.errors import DraftChanged, InvalidTransition, NotReady
 from portal.core.lifecycle import InvoiceState
@@ -186,6 +187,8 @@ def finish_chunk(lease: Lease, run_id: int, chunk: int, *, terms: Terms) -> None
     with lease.transaction():
         run = hold_run(run_id, RunState.FINALIZING)
         ends = _end_of_hold(run_id, chunk) if run is not None else None
+        if run is not None:
+            ring_for_freezing(run_id)
     if ends is not None:
         seconds = max((ends - clock.now()).total_seconds(), 1)
         raise RetryLater("The hold window of some invoices is still open.", seconds=seconds)

@@ -15,7 +15,8 @@ from portal.core.periods import Month
 from portal.infra.db import among, db
 from portal.infra.many_rows import save_together
 from portal.infra.outbox import Lease
-from portal.invoicing.drafting import Draft, drafts_of
+from portal.invoicing.drafting import Draft
+from portal.invoicing.linked_drafts import whole_drafts_of
 from portal.invoicing.models import Invoice
 from portal.organizations.models import Organization
 
@@ -111,7 +112,8 @@ def _compute(run: BillRun, items: Sequence[BillRunItem]) -> None:
     if live:
         # Each row is changed once, at the end.
         with db.session.no_autoflush:
-            drafts = drafts_of([known.organizations[item.organization_id] for item in live], run.period, frozen={})
+            live_ones = [known.organizations[item.organization_id] for item in live]
+            drafts = whole_drafts_of(live_ones, run.period, frozen={})
             for item in live:
                 _take_draft(item, drafts[item.organization_id], known.before[item.organization_id])
             save_together(live, _COMPUTED)
@@ -120,7 +122,7 @@ def _compute(run: BillRun, items: Sequence[BillRunItem]) -> None:
 
 def _take_draft(item: BillRunItem, draft: Draft, before: Before) -> None:
     flags = flags_of(draft, before)
-    item.total, item.amount_due = draft.statement.total, draft.statement.amount_due
+    item.total, item.amount_due = draft.statement.total, draft.amount_due
     item.fingerprint = draft.fingerprint
     item.flags = [flag.facts() for flag in flags]
     item.score = score_of(flags)

@@ -39,7 +39,7 @@ def set_large_aside(public_id: UUID, *, by: Person, limits: AmountLimits, now: d
         item = found[draft.id]
         assert item.fingerprint is not None, "what is approved has been computed"
         assert item.total is not None, "what is approved has been computed"
-        ask_as_seen(draft, item.fingerprint, item.total, by=by, now=now, within=within)
+        ask_as_seen(draft, item.fingerprint, max(item.total, item.amount_due or 0), by=by, now=now, within=within)
         item.decided_by = item.decided_at = None
         move(item, ItemState.GENERATED, reason=f"It waits for a second approval; {by.name} asked for it.")
     db.session.flush()
@@ -53,7 +53,8 @@ def _is_large(run: BillRun, limits: AmountLimits) -> tuple[ColumnElement[bool], 
     approved = (BillRunItem.bill_run_id == run.id, BillRunItem.state == ItemState.APPROVED)
     currencies = db.session.scalars(select(BillRunItem.currency).where(*approved).distinct()) if limits.amounts else ()
     reached = [
-        (BillRunItem.currency == currency) & (BillRunItem.total >= least)
+        # What a payer's invoice asks for others is above its own total.
+        (BillRunItem.currency == currency) & (func.greatest(BillRunItem.total, BillRunItem.amount_due) >= least)
         for currency in currencies
         if (least := limits.least(currency)) is not None
     ]

@@ -25,6 +25,7 @@ MOST_ATTEMPTS = 3
 # Not the fault of one organization: the job is put back, and its items stay as they are.
 NOT_ITS_FAULT = (OperationalError, LostLease, BaseTimeoutException)
 
+# A payer's invoice is frozen after all that it pays for: while one of those is on its way, its turn has not come.
 _CLAIM = text("""
     UPDATE bill_run_items AS item
     SET attempts = attempts + 1,
@@ -34,6 +35,12 @@ _CLAIM = text("""
     WHERE (bill_run_id, organization_id) IN (
         SELECT bill_run_id, organization_id FROM bill_run_items
         WHERE bill_run_id = :run_id AND chunk = :chunk AND state = :state
+          AND NOT (state = 'approved' AND EXISTS (
+              SELECT FROM payer_links AS link
+              JOIN bill_runs AS run ON run.id = :run_id
+              JOIN bill_run_items AS part ON part.bill_run_id = run.id AND part.organization_id = link.organization_id
+              WHERE link.payer_id = bill_run_items.organization_id AND part.state IN ('approved', 'scheduled')
+                AND link.first_day <= run.month AND (link.end_day IS NULL OR link.end_day > run.month)))
         ORDER BY attempts, organization_id LIMIT :limit FOR UPDATE SKIP LOCKED)
     RETURNING organization_id, state
 """)
@@ -76,13 +83,18 @@ def ring(run: BillRun, *, now: datetime) -> None:
         for chunk in _chunks(run.id, ItemState.WAITING):
             outbox.enqueue(GENERATE, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
     if run.state == RunState.FINALIZING:
-        for chunk in _chunks(run.id, ItemState.APPROVED):
-            outbox.enqueue(FREEZE, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
+        ring_for_freezing(run.id)
         for chunk, due_at in _holds(run.id):
             ring_for_end_of_hold(run.id, chunk, due_at, now=now)
     if run.state in (RunState.REVIEW, RunState.CANCELLED):
         for chunk in _chunks(run.id, ItemState.SCHEDULED):
             outbox.enqueue(TAKE_BACK, dedupe_key=f"{run.id}-{chunk}", organization_id=None, run_id=run.id, chunk=chunk)
+
+
+def ring_for_freezing(run_id: int) -> None:
+    """Ask for the freezing of what is approved: the turn of payers comes once what they pay for is final."""
+    for chunk in _chunks(run_id, ItemState.APPROVED):
+        outbox.enqueue(FREEZE, dedupe_key=f"{run_id}-{chunk}", organization_id=None, run_id=run_id, chunk=chunk)
 
 
 def ring_for_end_of_hold(run_id: int, chunk: int, ends: datetime, *, now: datetime) -> None:

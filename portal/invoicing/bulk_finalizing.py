@@ -18,6 +18,7 @@ from portal.infra.db import among, db
 from portal.infra.many_rows import add_rows, save_together
 from portal.invoicing.announcing import announce_issued, tell_finalized
 from portal.invoicing.documents import COLUMNS_OF_LINES, document_of
+from portal.invoicing.linked_parts import name_parts
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.month_totals import COUNTED, SLOTS, InvoiceMonth, PlatformMonth, Totals
 from portal.invoicing.numbering import INVOICES, take_numbers
@@ -28,7 +29,7 @@ from portal.invoicing.trail import change_of
 _Key = tuple[Any, ...]
 _FINAL = (
     *("state", "payment_state", "sync_state", "finalized_at", "invoiced_at", "due_date", "paid_at"),
-    *("number", "document", "content_sha256"),
+    *("number", "document", "content_sha256", "sections"),
 )
 
 
@@ -50,11 +51,13 @@ def finish_many(invoice_ids: Sequence[int], *, now: datetime, terms: Terms) -> l
             _hand_on(due)
             # Before the locks that everybody else who makes one final waits for: all but their numbers.
             documents = [document_of(invoice, items.get(invoice.id, []), terms.seller) for invoice in due]
+            paying = [invoice for invoice in due if invoice.sections]
             _count(due)
             numbers = take_numbers(INVOICES, now.year, len(due))
             for invoice, document, number in zip(due, documents, numbers, strict=True):
                 _seal(invoice, document, number)
             save_together(due, _FINAL)
+            name_parts(paying)
             audit.record_many([_entry(invoice) for invoice in due])
             tell_finalized(due)
         db.session.flush()
@@ -104,10 +107,11 @@ def _hand_on(invoices: Sequence[Invoice]) -> None:
 
 
 def _seal(invoice: Invoice, document: dict[str, Any], number: str) -> None:
-    """Give an invoice that is owed its number, its document and its hash."""
+    """Give an invoice that is owed its number, its document (which has its sections from now on) and its hash."""
     invoice.number = number
     invoice.document = document | {"number": number}
     invoice.content_sha256 = content_hash(invoice.document)
+    invoice.sections = None
 
 
 def _entry(invoice: Invoice) -> audit.Entry:

@@ -3,7 +3,7 @@
 All or none: if some cannot be frozen, nothing is, and whoever asked goes on without them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,16 +19,20 @@ from portal.infra.ids import uuid7
 from portal.infra.many_rows import add_rows, save_together
 from portal.invoicing.billed import freeze
 from portal.invoicing.crediting import use_credit
-from portal.invoicing.drafting import Draft, drafts_of
+from portal.invoicing.drafting import Draft
+from portal.invoicing.linked_drafts import parts_of, whole_drafts_of
+from portal.invoicing.linked_models import BilledPart
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
-from portal.invoicing.queries import lock_invoices
+from portal.invoicing.queries import lock_invoices, open_draft
 from portal.invoicing.terms import Terms
 from portal.invoicing.trail import change_of
 from portal.organizations.locking import lock_organizations
+from portal.organizations.models import Organization
 
 _FROZEN = (
     *("state", "fingerprint", "scheduled_by", "finalize_at"),
     *("total", "tax", "tax_details", "credits_applied", "balance_applied", "amount_due"),
+    *("payer_organization_id", "payer_name", "moved", "sections"),
 )
 _REFERENCES = ("price_version_id", "subscription_id", "one_off_item_id", "coupon_redemption_id", "credit_grant_id")
 
@@ -67,18 +71,23 @@ def schedule_many(approved: Mapping[int, Approval], *, now: datetime, terms: Ter
     month = invoices[0].month
     assert all(invoice.month == month for invoice in invoices)
     _refuse({invoice.id: _why_not_now(invoice, now) for invoice in invoices})
+    # What payers pay for is locked after them, and nobody locks it the other way round: none of it is void meanwhile.
+    held = set(parts_of([invoice.organization_id for invoice in invoices], month))
+    if held:
+        lock_invoices(held)
     # Two invoices of one organization must not spend the same balance or credit; nor may what it agreed to, or what
     # everything costs, change meanwhile.
     lock_organizations([invoice.organization_id for invoice in invoices])
     freeze(invoices, month, now=now)
     drafts = _drafts(invoices, month)
-    _refuse({each.id: _why_not(drafts[each.id], approved[each.id], each.currency, terms) for each in invoices})
+    _refuse({each.id: _why_not(drafts[each.id], held, approved[each.id], each.currency, terms) for each in invoices})
     for invoice in invoices:
-        _take_figures(invoice, drafts[invoice.id].statement)
+        _take_figures(invoice, drafts[invoice.id])
         invoice.state = InvoiceState.SCHEDULED
         invoice.fingerprint, invoice.scheduled_by = approved[invoice.id].fingerprint, approved[invoice.id].names
         invoice.finalize_at = now + timedelta(seconds=terms.hold_seconds)
     save_together(invoices, _FROZEN)
+    _open_drafts_of_payers(drafts.values(), month)
     _add_movements(invoices, drafts)
     db.session.flush()
     rows = [row for each in invoices for row in _item_rows(each, drafts[each.id].statement)]
@@ -90,8 +99,14 @@ def schedule_many(approved: Mapping[int, Approval], *, now: datetime, terms: Ter
 def _drafts(invoices: Sequence[Invoice], month: Month) -> dict[int, Draft]:
     """The drafts by the ids of their invoices."""
     frozen = {invoice.organization_id: invoice.id for invoice in invoices}
-    drafts = drafts_of([invoice.organization for invoice in invoices], month, frozen=frozen)
+    drafts = whole_drafts_of([invoice.organization for invoice in invoices], month, frozen=frozen)
     return {invoice.id: drafts[invoice.organization_id] for invoice in invoices}
+
+
+def _open_drafts_of_payers(drafts: Iterable[Draft], month: Month) -> None:
+    """What is moved needs an invoice to be on, also where the payer has nothing of its own to pay."""
+    for payer_id in sorted({draft.payer.organization_id for draft in drafts if draft.payer}):
+        open_draft(db.session.get_one(Organization, payer_id), month)
 
 
 def _refuse(reasons: Mapping[int, PortalError | None]) -> None:
@@ -115,33 +130,52 @@ def _why_not_now(invoice: Invoice, now: datetime) -> PortalError | None:
     return InvalidTransition(f"The invoice of {invoice.month} is already {invoice.state}{by}{ends}.")
 
 
-def _why_not(draft: Draft, approval: Approval, currency: str, terms: Terms) -> PortalError | None:
-    if draft.blockers:
-        return NotReady(f"The invoice cannot be finalized. {' '.join(draft.blockers)}")
+def _why_not(
+    draft: Draft, held: Collection[int], approval: Approval, currency: str, terms: Terms
+) -> PortalError | None:
+    reasons = draft.blockers + draft.waits_for_parts
+    if reasons:
+        return NotReady(f"The invoice cannot be finalized. {' '.join(reasons)}")
+    if any(section.invoice_id not in held for section in draft.sections):
+        return NotReady("An invoice that this one pays for became final just now. Try again.")
     if draft.fingerprint != approval.fingerprint:
         return DraftChanged("The draft has changed since you looked at it. Nothing was done; look again and decide.")
-    if approval.seconded_by is None and terms.second_approval_from.is_reached(draft.statement.total, currency):
+    if approval.seconded_by is None and terms.second_approval_from.is_reached(draft.whole_total, currency):
         return NeedsSecondPerson("The total is so large that a second person approves it. Ask on the invoice's page.")
     return None
 
 
-def _take_figures(invoice: Invoice, statement: Statement) -> None:
+def _take_figures(invoice: Invoice, draft: Draft) -> None:
+    statement = draft.statement
     invoice.total = statement.total
     invoice.tax = statement.tax
     invoice.tax_details = tax_facts(statement)
     invoice.credits_applied = statement.credits_applied
     invoice.balance_applied = statement.balance_applied
-    invoice.amount_due = statement.amount_due
+    invoice.amount_due = draft.amount_due
+    invoice.moved = draft.moved
+    invoice.payer_organization_id = draft.payer.organization_id if draft.payer else None
+    invoice.payer_name = draft.payer.name if draft.payer else None
+    invoice.sections = [section.facts for section in draft.sections] or None
 
 
 def _add_movements(invoices: Sequence[Invoice], drafts: Mapping[int, Draft]) -> None:
-    """What the invoices take of balances and of credit grants."""
+    """What the invoices take of balances, of credit grants and from those that they pay for."""
     for invoice in invoices:
         statement = drafts[invoice.id].statement
         whose = {"organization_id": invoice.organization_id, "invoice_id": invoice.id}
         if applied := statement.balance_applied:
             db.session.add(BalanceEntry(**whose, amount=-applied, reason="applied to this invoice"))
         use_credit(invoice, statement.promotional_used | statement.credits_used)
+        for section in drafts[invoice.id].sections:
+            assert section.invoice_id is not None
+            db.session.add(
+                BilledPart(
+                    invoice_id=section.invoice_id,
+                    organization_id=section.organization_id,
+                    payer_invoice_id=invoice.id,
+                )
+            )
 
 
 def _item_rows(invoice: Invoice, statement: Statement) -> Iterable[dict[str, Any]]:

@@ -3,7 +3,7 @@
 Seller and buyer are copied, so that a later change of address does not change an old invoice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,13 @@ def document_of(invoice: Invoice, items: Sequence[InvoiceItem | Row[Any]], selle
         "total": invoice.total,
         "credits_applied": invoice.credits_applied,
         "balance_applied": invoice.balance_applied,
+        # Only of linked organizations: whose amount is moved to their payer, and what a payer pays for others.
+        **(
+            {"billed_to": {"name": invoice.payer_name, "amount": -invoice.moved}}
+            if invoice.payer_organization_id is not None
+            else {}
+        ),
+        **({"sections": invoice.sections} if invoice.sections else {}),
         "amount_due": invoice.amount_due,
     }
 
@@ -93,6 +100,12 @@ def lines_of(items: Sequence[InvoiceItem | Row[Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def moved_in(document: Mapping[str, Any]) -> int:
+    """What was moved onto the invoice of a document (above zero), or away from it (below zero), in minor units."""
+    away = document["billed_to"]["amount"] if "billed_to" in document else 0
+    return int(sum(section["amount"] for section in document.get("sections", ())) - away)
+
+
 def is_intact(invoice: Invoice, items: Sequence[InvoiceItem]) -> bool:
     """Whether a finalized invoice still is what it was: its document, its lines and its totals."""
     document = invoice.document
@@ -104,6 +117,7 @@ def is_intact(invoice: Invoice, items: Sequence[InvoiceItem]) -> bool:
         document.get("credits_applied", 0),
         document["balance_applied"],
         document["amount_due"],
+        moved_in(document),
         document["number"],
     )
     return document["lines"] == lines_of(items) and totals == (
@@ -112,5 +126,6 @@ def is_intact(invoice: Invoice, items: Sequence[InvoiceItem]) -> bool:
         invoice.credits_applied,
         invoice.balance_applied,
         invoice.amount_due,
+        invoice.moved,
         invoice.number,
     )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import joinedload
 from portal.core.lifecycle import InvoiceState
 from portal.core.periods import Month
 from portal.infra.db import db, transaction
-from portal.invoicing.drafting import draft_of
+from portal.invoicing.linked_drafts import keep_what_links_add, whole_draft_of
 from portal.invoicing.models import DraftTotal, Invoice
 
 AGE = timedelta(minutes=15)
@@ -86,8 +86,9 @@ def _refresh(invoice_id: int, now: datetime) -> None:
     )
     if invoice is None or invoice.state != InvoiceState.DRAFT:
         return
-    statement = draft_of(invoice.organization, invoice.month).statement
-    values = {"total": statement.total, "amount_due": statement.amount_due, "computed_at": now}
+    draft = whole_draft_of(invoice.organization, invoice.month)
+    keep_what_links_add(invoice, draft)
+    values = {"total": draft.statement.total, "amount_due": draft.amount_due, "computed_at": now}
     db.session.execute(
         insert(DraftTotal)
         .values(invoice_id=invoice.id, organization_id=invoice.organization_id, **values)

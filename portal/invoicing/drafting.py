@@ -14,6 +14,7 @@ from portal.invoicing.fee_lines import fees_of
 from portal.invoicing.late_usage import adjustments_of
 from portal.invoicing.models import OneOffItem
 from portal.invoicing.reductions import coupons_of, prepaid, promotional, tax_terms_of
+from portal.invoicing.sections import Payer, Section
 from portal.invoicing.usage_lines import usage_lines
 from portal.organizations.models import Organization
 from portal.usage.queries import SeriesQuantity, Source
@@ -21,7 +22,10 @@ from portal.usage.queries import SeriesQuantity, Source
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The figures of one organization's month as they stand, and the facts that they were computed from."""
+    """The figures of one organization's month as they stand, and the facts that they were computed from.
+
+    `payer` and `sections` are what links add, where somebody has asked for them (see linked_drafts.py).
+    """
 
     organization_id: int
     month: Month
@@ -32,6 +36,37 @@ class Draft:
     waiting_usage: tuple[str, ...]
     fingerprint: str
     facts: Facts = field(repr=False, compare=False)
+    payer: Payer | None = None
+    sections: tuple[Section, ...] = ()
+
+    @property
+    def moved(self) -> int:
+        """What comes from the sections (above zero), or goes to the payer's invoice (below zero)."""
+        return -self.statement.amount_due if self.payer else sum(section.amount for section in self.sections)
+
+    @property
+    def amount_due(self) -> int:
+        """What the invoice asks for, with what is moved."""
+        return self.statement.amount_due + self.moved
+
+    @property
+    def whole_total(self) -> int:
+        """Its own total and what it asks for in the name of others: how large the bill is that somebody approves."""
+        return self.statement.total + sum(section.amount for section in self.sections)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it is more than one invoice may bill."""
+        return self.statement.is_too_large or self.amount_due > LARGEST_AMOUNT
+
+    @property
+    def waits_for_parts(self) -> tuple[str, ...]:
+        """Why it cannot be finalized yet though nothing is wrong with it, in sentences: what it pays for is open."""
+        return tuple(
+            f"The invoice of {section.name} for {self.month} is not final, and this one pays for it."
+            for section in self.sections
+            if section.invoice_id is None
+        )
 
     @property
     def blockers(self) -> tuple[str, ...]:
@@ -46,7 +81,7 @@ class Draft:
             f"The invoice of {month} comes first: this one gives back a part of a fee of it."
             for month in self.waits_for
         ]
-        if self.statement.is_too_large:
+        if self.is_too_large:
             currency = self.statement.currency
             largest = major_text(LARGEST_AMOUNT, currency)
             sentences.append(f"The total is above {currency} {largest}, the largest amount of one invoice.")

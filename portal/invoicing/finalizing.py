@@ -17,6 +17,7 @@ from portal.invoicing.billed import unfreeze
 from portal.invoicing.bulk_finalizing import finish_many
 from portal.invoicing.bulk_freezing import Approval, SomeRefused, schedule_many
 from portal.invoicing.crediting import give_credit_back
+from portal.invoicing.linked_parts import release_parts
 from portal.invoicing.models import BalanceEntry, Invoice, InvoiceItem
 from portal.invoicing.queries import lock_invoice
 from portal.invoicing.terms import FINISH, Terms
@@ -77,8 +78,11 @@ def cancel(invoice_id: int, *, now: datetime) -> Invoice:
     if invoice.balance_applied:
         _move_balance(invoice, invoice.balance_applied, "given back: finalizing was cancelled")
     give_credit_back(invoice, "finalizing was cancelled")
+    release_parts(invoice)
     invoice.state = InvoiceState.DRAFT
-    invoice.total = invoice.tax = invoice.credits_applied = invoice.balance_applied = invoice.amount_due = 0
+    invoice.moved = invoice.total = invoice.tax = invoice.credits_applied = invoice.balance_applied = (
+        invoice.amount_due
+    ) = 0
     invoice.tax_details = invoice.finalize_at = invoice.scheduled_by = invoice.fingerprint = None
     record_change(
         invoice,

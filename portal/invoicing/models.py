@@ -64,7 +64,10 @@ class Invoice(Public, Model):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_is_iso"),
         ForeignKeyConstraint(["organization_id", "currency"], ["organizations.id", "organizations.currency"]),
         CheckConstraint(
-            "amount_due = greatest(total, 0) - credits_applied - balance_applied", name="amount_due_adds_up"
+            "amount_due = greatest(total, 0) - credits_applied - balance_applied + moved", name="amount_due_adds_up"
+        ),
+        CheckConstraint(
+            "moved >= 0 OR (payer_organization_id IS NOT NULL AND amount_due = 0)", name="moved_to_a_payer"
         ),
         CheckConstraint(
             "credits_applied >= 0 AND balance_applied >= 0 AND amount_due >= 0", name="amounts_not_negative"
@@ -89,6 +92,12 @@ class Invoice(Public, Model):
     credits_applied: Mapped[int] = mapped_column(server_default=text("0"))
     balance_applied: Mapped[int] = mapped_column(server_default=text("0"))
     amount_due: Mapped[int] = mapped_column(server_default=text("0"))
+    # Who pays for a linked organization. What is `moved` is on the payer's invoice: below zero here, above zero there,
+    # where `sections` are those of the linked organizations until the document has them (of a draft as last looked at).
+    payer_organization_id: Mapped[int | None]
+    payer_name: Mapped[str | None]
+    moved: Mapped[int] = mapped_column(server_default=text("0"))
+    sections: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     fingerprint: Mapped[str | None]
     finalize_at: Mapped[datetime | None]
     scheduled_by: Mapped[str | None]
@@ -125,7 +134,9 @@ class Invoice(Public, Model):
 
     @property
     def payment_word(self) -> str:
-        """How the payment stands, in one word for lists: its state, or `partly_refunded`."""
+        """How the payment stands, in one word for lists: its state, `partly_refunded`, or `moved` to its payer."""
+        if self.moved < 0:
+            return "moved"
         partly = self.payment_state == PaymentState.PAID and self.amount_refunded
         return "partly_refunded" if partly else str(self.payment_state)
 

@@ -9,8 +9,8 @@ from portal.catalog.locking import hold_prices
 from portal.core.errors import DraftChanged, InvalidTransition
 from portal.core.lifecycle import InvoiceState
 from portal.infra.db import db
-from portal.invoicing.drafting import draft_of
 from portal.invoicing.finalizing import finalize
+from portal.invoicing.linked_drafts import whole_draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import lock_invoice
 from portal.invoicing.terms import Terms
@@ -31,10 +31,10 @@ def ask_for_second(
     invoice = lock_invoice(invoice_id)
     if invoice.state != InvoiceState.DRAFT:
         raise InvalidTransition(f"The invoice of {invoice.month} is {invoice.state}; there is nothing to approve.")
-    draft = draft_of(invoice.organization, invoice.month)
+    draft = whole_draft_of(invoice.organization, invoice.month)
     if draft.fingerprint != fingerprint:
         raise DraftChanged("The draft has changed since you looked at it. Nothing was done; look again and decide.")
-    return ask_as_seen(invoice, fingerprint, draft.statement.total, by=by, now=now, within=within)
+    return ask_as_seen(invoice, fingerprint, draft.whole_total, by=by, now=now, within=within)
 
 
 def ask_as_seen(

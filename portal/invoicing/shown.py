@@ -28,6 +28,7 @@ CSV_HEAD = (
     "Customer tax id",
     "Purchase order",
     "Memo",
+    "Section",
 )
 
 
@@ -84,21 +85,59 @@ class ShownLine:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ShownSection:
+    """What an invoice says of an organization that it pays for; amounts in minor units.
+
+    `number` is that of its own invoice, None while it is live; `credit` is what its own credit pays.
+    """
+
+    name: str
+    number: str | None
+    lines: list[ShownLine]
+    total: int
+    credit: int
+    amount: int
+
+
 def lines_of_draft(lines: Iterable[Line]) -> list[ShownLine]:
     """The live lines of a draft."""
     return [ShownLine.of(number, line.facts()) for number, line in enumerate(lines, 1)]
 
 
 def lines_of_document(document: Mapping[str, Any]) -> list[ShownLine]:
-    """The frozen lines of a final invoice."""
+    """The frozen lines of a final invoice, or those of a section."""
     return [ShownLine.of(number, line) for number, line in enumerate(document["lines"], 1)]
 
 
+def shown_sections(sections: Iterable[Mapping[str, Any]]) -> list[ShownSection]:
+    """Sections from their plain data, as a document or a draft holds them."""
+    return [
+        ShownSection(
+            name=each["name"],
+            number=each["number"],
+            lines=lines_of_document(each),
+            total=each["total"],
+            credit=each["credits_applied"] + each["balance_applied"],
+            amount=each["amount"],
+        )
+        for each in sections
+    ]
+
+
 def csv_rows(
-    lines: Sequence[ShownLine], currency: str, buyer: Mapping[str, Any], memo: str | None
+    lines: Sequence[ShownLine],
+    currency: str,
+    buyer: Mapping[str, Any],
+    memo: str | None,
+    sections: Iterable[Mapping[str, Any]] = (),
 ) -> list[tuple[Any, ...]]:
-    """The lines for a file, with amounts in the major unit; beside each, whom the invoice bills and what it says."""
+    """The lines for a file, with amounts in the major unit; beside each, whom the invoice bills and what it says.
+
+    The lines of sections come after the invoice's own, each with the name of its section.
+    """
     said = (buyer["name"], buyer["tax_id"], buyer["purchase_order"], memo)
+    whose = [(lines, ""), *((lines_of_document(section), section["name"]) for section in sections)]
     return [
         (
             line.number,
@@ -113,6 +152,8 @@ def csv_rows(
             line.last_day,
             *(major_text(amount, currency) for amount in (line.discount, line.credited, line.tax)),
             *said,
+            name,
         )
-        for line in lines
+        for those, name in whose
+        for line in those
     ]

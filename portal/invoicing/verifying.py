@@ -5,7 +5,7 @@ from its own terms and quantities (recomputing.py), and from the lines everythin
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from portal.core.keys import content_hash
 from portal.core.money import exponent_of, major_text
 from portal.core.statement import TAKEN_OFF_OR_ADDED, Line, LineKind, Reduction, Statement, compose, tax_facts
 from portal.core.taxes import TaxRounding, TaxTerms
+from portal.invoicing.documents import moved_in
 from portal.invoicing.recomputing import findings_in
 from portal.invoicing.stated import UNREADABLE, Finding, Stated
 
@@ -54,6 +55,7 @@ def verify(body: bytes) -> Verified:
         *changes,
         *(str(each) for each in findings_in(stated, currency)),
         *_composed_findings(document, stated),
+        *_section_findings(document),
     ]
     return Verified(number, len(stated), currency, total, tuple(findings))
 
@@ -105,6 +107,19 @@ def _composed_findings(document: Mapping[str, Any], stated: Sequence[Stated]) ->
     except UNREADABLE as error:
         return [f"Discounts, credits, tax and sums cannot be computed again: {_reason(error)}."]
     return min(found, key=len)
+
+
+def _section_findings(document: Mapping[str, Any]) -> Iterator[str]:
+    """What does not agree in the sections of those that this invoice pays for, each computed as an invoice is."""
+    for section in document.get("sections", ()):
+        whole = {**section, "currency": document["currency"], "amount_due": section["amount"]}
+        try:
+            stated = [Stated.of(number, line) for number, line in enumerate(section["lines"], 1)]
+        except UNREADABLE as error:
+            yield f"{section['name']}: its lines cannot be read: {_reason(error)}."
+            continue
+        own = [*map(str, findings_in(stated, document["currency"])), *_composed_findings(whole, stated)]
+        yield from (f"{section['name']}: {finding}" for finding in own)
 
 
 def _composed(document: Mapping[str, Any], stated: Sequence[Stated], rounding: TaxRounding) -> Statement:
@@ -208,8 +223,11 @@ def _sum_differences(statement: Statement, document: Mapping[str, Any]) -> list[
         ("The total", _whole(document["total"]), statement.total),
         ("The prepaid credit", _whole(document.get("credits_applied", 0)), statement.credits_applied),
         ("The credit from earlier months", _whole(document["balance_applied"]), statement.balance_applied),
-        ("The amount due", _whole(document["amount_due"]), statement.amount_due),
+        ("The amount due", _whole(document["amount_due"]), statement.amount_due + moved_in(document)),
     ]
+    if "billed_to" in document:
+        moved = _whole(document["billed_to"]["amount"])
+        pairs.append((f"What is billed to {document['billed_to']['name']}", moved, statement.amount_due))
     found = [
         f"{name} is {major_text(says, currency)} and comes to {major_text(comes_to, currency)}."
         for name, says, comes_to in pairs

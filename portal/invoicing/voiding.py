@@ -16,6 +16,7 @@ from portal.invoicing.credit_note_models import InvoiceReplacement
 from portal.invoicing.credit_note_queries import notes_on, replacement_of
 from portal.invoicing.crediting import give_credit_back
 from portal.invoicing.draft_facts import balance_of
+from portal.invoicing.linked_parts import release_parts, require_unbilled
 from portal.invoicing.models import BalanceEntry, Invoice
 from portal.invoicing.month_totals import Totals, count_document
 from portal.invoicing.one_off_items import add_item
@@ -29,8 +30,8 @@ VOID_AT_STRIPE = "void_at_stripe"
 def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
     """Void a finalized invoice that has not been paid, here and at Stripe, and open its month anew. Idempotent.
 
-    Raises InvalidInput without a reason, InvalidTransition for a draft and for an invoice that is paid or credited in
-    part (credit the rest instead).
+    Raises InvalidInput without a reason, InvalidTransition for a draft, for an invoice that is paid or credited in
+    part (credit the rest instead), and for one whose amount is on its payer's invoice.
     """
     invoice = lock_invoice(invoice_id)
     if invoice.state == InvoiceState.VOID:
@@ -43,6 +44,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
         raise InvalidTransition(f"Invoice {invoice.number} is paid; a paid invoice is credited, not voided.")
     if notes_on(invoice.id):
         raise InvalidTransition(f"Invoice {invoice.number} has credit notes; credit what is left instead of voiding.")
+    require_unbilled(invoice)
     given_back = invoice.balance_applied + min(invoice.total, 0)
     if given_back < 0:
         lock_organization(invoice.organization_id)
@@ -63,6 +65,7 @@ def void_invoice(invoice_id: int, *, reason: str, now: datetime) -> Invoice:
             )
         )
     give_credit_back(invoice, "the invoice was voided")
+    release_parts(invoice)
     unfreeze(invoice)
     if invoice.amount_due:
         outbox.enqueue(

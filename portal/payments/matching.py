@@ -30,7 +30,7 @@ from portal.payments.comparing import (
     uuid_in,
 )
 from portal.payments.drift_models import Field
-from portal.payments.lines import LINES_PER_INVOICE
+from portal.payments.lines import count_lines
 from portal.payments.restoring import Within
 
 
@@ -101,7 +101,6 @@ def load(which: ColumnElement[bool], *, limit: int | None = None) -> list[Ours]:
 
 
 def _ours(invoice: Invoice, organization: UUID, customer: str | None, items: int, moving: bool) -> Ours:
-    paid_with = (invoice.credits_applied > 0) + (invoice.balance_applied > 0)
     return Ours(
         id=invoice.id,
         public_id=invoice.public_id,
@@ -114,7 +113,7 @@ def _ours(invoice: Invoice, organization: UUID, customer: str | None, items: int
         amount_due=invoice.amount_due,
         stripe_id=invoice.stripe_id,
         customer=customer,
-        lines=min(items + paid_with, LINES_PER_INVOICE),
+        lines=count_lines(invoice, items),
         is_on_its_way=moving,
     )
 

@@ -17,7 +17,8 @@ from portal.invoicing.documents import buyer_of
 from portal.invoicing.drafting import Draft, draft_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_for_month
-from portal.invoicing.sums import sums_of_draft
+from portal.invoicing.shown import shown_sections
+from portal.invoicing.sums import sums_of_open
 from portal.organizations.models import Organization
 from portal.organizations.queries import organization_by_id
 from portal.signed_in import guard_page, my_seat
@@ -52,6 +53,11 @@ class OpenMonth:
     def memo(self) -> str | None:
         """What it says to the customer besides its figures."""
         return self.invoice.memo if self.invoice else None
+
+    @property
+    def sections(self) -> list[dict[str, Any]]:
+        """What it pays for others, as last looked at."""
+        return list((self.invoice.sections if self.invoice else None) or ())
 
     @property
     def scheduled(self) -> bool:
@@ -113,6 +119,7 @@ def draft_page(opened: OpenMonth, now: datetime) -> str:
         lines=lines,
         explained=line,
         explanation=explain(line, currency, lines) if line else None,
+        sections=shown_sections(opened.sections),
         buyer=opened.buyer,
         memo=opened.memo,
         invoice=opened.invoice,
@@ -126,7 +133,8 @@ def draft_file(opened: OpenMonth) -> ResponseReturnValue:
     """The lines of a draft as CSV."""
     currency = opened.organization.currency
     lines = lines_of_draft(opened.draft.statement.lines)
-    return csv_response(f"draft-invoice-{opened.month}", CSV_HEAD, csv_rows(lines, currency, opened.buyer, opened.memo))
+    rows = csv_rows(lines, currency, opened.buyer, opened.memo, opened.sections)
+    return csv_response(f"draft-invoice-{opened.month}", CSV_HEAD, rows)
 
 
 def _panel(opened: OpenMonth, now: datetime) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def _panel(opened: OpenMonth, now: datetime) -> dict[str, Any]:
         "month": opened.month,
         "currency": opened.organization.currency,
         "statement": opened.draft.statement,
-        "sums": sums_of_draft(opened.draft.statement),
+        "sums": sums_of_open(opened.invoice, opened.draft.statement),
         "state": InvoiceState.SCHEDULED if opened.scheduled else InvoiceState.DRAFT,
         "finalizing_at": second_of(finalize_at) if opened.scheduled and finalize_at else None,
         "final_from": finalizable_from(opened.month, current_app.config["SETTINGS"]),

@@ -14,8 +14,10 @@ from portal.infra import clock
 from portal.infra.pages import csv_response, policy
 from portal.invoicing.exporting.files import document_of_final
 from portal.invoicing.late_standing import late_usage_of
+from portal.invoicing.linked_parts import billed_on
 from portal.invoicing.models import Invoice
 from portal.invoicing.queries import invoice_of, invoices_of
+from portal.invoicing.shown import shown_sections
 from portal.invoicing.sums import sums_of_invoice
 from portal.signed_in import guard_page, my_seat
 from portal.standing import overdue_since, standing_of, word_of
@@ -77,6 +79,8 @@ def show(public_id: UUID) -> ResponseReturnValue:
         document=invoice.document,
         sums=sums_of_invoice(invoice, lines),
         lines=lines,
+        sections=shown_sections(invoice.document.get("sections", ())),
+        billed_on=billed_on(invoice),
         explained=line,
         explanation=explain(line, invoice.currency, lines) if line else None,
         late=late_usage_of(invoice, now=now),

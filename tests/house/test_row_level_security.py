@@ -104,7 +104,8 @@ def test_what_has_no_policies_is_closed_to_tenants(owner_connection):
         *("subscriptions", "subscription_changes", "coupons", "coupon_redemptions", "tax_rates"),
         *("credit_grants", "credit_entries", "credit_notes", "credit_note_items", "invoice_replacements"),
         *("invoice_months", "platform_months", "mails", "forecasts", "budget_warnings"),
-        *("draft_totals", "item_templates", "drafts_as_of", "announcements"),
+        *("draft_totals", "item_templates", "drafts_as_of", "announcements", "payer_links"),
+        "billed_parts",
         *("payment_methods", "refunds", "disputes"),
         *("exports", "export_parts", "webhook_endpoints", "webhook_deliveries"),
     ],
@@ -211,6 +212,7 @@ def two_organizations(app, clean_database) -> dict[str, int]:
         with transaction():
             add_tax_rate(Decimal(0), valid_from=date(2026, 1, 1), open_from=None)
             create_coupon("HALF", name="Half", percent=Decimal(50))
+        make_organization("payer")
         ids = {}
         for slug in ("acme", "umbrella"):
             organization = make_organization(slug)
@@ -292,6 +294,17 @@ def two_organizations(app, clean_database) -> dict[str, int]:
                 "INSERT INTO mail_choices VALUES (:organization, :user, true)",
                 organization=organization.id,
                 user=person.id,
+            )
+            sql(
+                "INSERT INTO payer_links (organization_id, payer_id, currency, first_day)"
+                " SELECT :organization, id, currency, :month FROM organizations WHERE slug = 'payer'",
+                organization=organization.id,
+                month=MONTH.first_day,
+            )
+            sql(
+                "INSERT INTO billed_parts SELECT min(id), organization_id, max(id), 'X-1' FROM invoices"
+                " WHERE organization_id = :organization GROUP BY organization_id",
+                organization=organization.id,
             )
             sql(
                 "INSERT INTO announcements (public_id, organization_id, text, severity, starts_at, ends_at, created_by)"
@@ -448,7 +461,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
                     *("outbox", "stripe_calls", "audit_entries", "usage_unfolded"),
                     *("drift", "bill_run_items", "price_simulation_results", "mails", "draft_totals", "invitations"),
                     *("approval_requests", "organization_providers", "organization_provider_links"),
-                    "provider_sign_ins",
+                    *("provider_sign_ins", "payer_links"),
                 ):
                     with pytest.raises(ProgrammingError, match="permission denied"):
                         sql(f"SELECT organization_id FROM {table}")
@@ -458,7 +471,7 @@ def test_a_tenant_sees_only_its_own_rows_in_every_table(app, owner_connection, t
             assert visible.count(mine) == everybody.count(mine), table
             assert table in ("prices", "tax_rates") or None not in visible
             seen += 1
-    assert seen == 2 * 45
+    assert seen == 2 * 46
 
 
 def test_a_tenant_sees_itself_and_its_own_price_versions_only(app, two_organizations):

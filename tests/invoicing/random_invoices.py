@@ -211,6 +211,7 @@ def _invoice(seed: int, statement: Statement) -> Invoice:
         tax_details=tax_facts(statement),
         credits_applied=statement.credits_applied,
         balance_applied=statement.balance_applied,
+        moved=0,
         amount_due=statement.amount_due,
     )
     invoice.document = document_of(

@@ -317,7 +317,7 @@ def test_csv_lines_end_as_the_standard_says_and_hold_no_formula():
     body = csv_file(invoice).make().decode("utf-8-sig")
     assert body.count("\r\n") == 3
     rows = list(csv.reader(io.StringIO(body, newline="")))
-    assert {len(row) for row in rows} == {17}
+    assert {len(row) for row in rows} == {18}
     assert rows[1][2] == '\'=HYPERLINK("x")\n, "quoted" 001'
 
 

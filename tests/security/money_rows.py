@@ -12,6 +12,7 @@ _OF_AN_INVOICE = (
     "INSERT INTO stripe_calls (organization_id, invoice_id, subject, step, generation, idempotency_key, parameters)"
     " SELECT organization_id, id, gen_random_uuid(), 'create', 1, :mark, '{}' FROM paid",
     "INSERT INTO draft_totals SELECT id, organization_id, 1, 1, now() FROM paid",
+    "INSERT INTO billed_parts SELECT id, organization_id, id, :mark FROM paid",
 )
 _OF_THE_ORGANIZATION = (
     "INSERT INTO payment_methods (organization_id, stripe_id, kind, brand, last4, read_at)"

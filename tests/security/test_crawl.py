@@ -30,7 +30,7 @@ EVERY = every(61)
 REFUSED = {401, 403, 404}
 # Figures alone, without a text or an id that a page could show; tests/house/test_row_level_security.py has their rows.
 ONLY_FIGURES = {
-    *("archived_events", "archived_daily", "invoice_replacements", "usage_unfolded"),
+    *("archived_events", "archived_daily", "invoice_replacements", "usage_unfolded", "payer_links"),
     *("usage_readings", "usage_subjects", "usage_changes", "usage_levels", "billed_usage"),
 }
 # They need a word in their address that only another page gives, or a setting.

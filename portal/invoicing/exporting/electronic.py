@@ -38,9 +38,9 @@ def electronic_invoice(document: Mapping[str, Any]) -> bytes | None:
     """The XML of a final invoice in euros; the same bytes for the same document.
 
     None where the standard needs what the document does not say (a country of both, the seller's tax id, what tax
-    there is), or wants the tax rounded otherwise (once per rate: BR-CO-17).
+    there is), wants the tax rounded otherwise (once per rate: BR-CO-17), or knows no invoice for several parties.
     """
-    if document["currency"] != CURRENCY or document["tax"] is None:
+    if document["currency"] != CURRENCY or document["tax"] is None or "sections" in document or "billed_to" in document:
         return None
     seller, buyer = _party(document["seller"]), _party(document["buyer"])
     taxed = [

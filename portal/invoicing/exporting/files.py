@@ -100,10 +100,12 @@ def csv_file(invoice: Invoice) -> File:
     if is_open(invoice):
         lines = lines_of_draft(open_figures(invoice).statement.lines)
         buyer, memo = buyer_of(invoice.organization, invoice.purchase_order), invoice.memo
+        sections = invoice.sections or []
     else:
         document = document_of_final(invoice)
         lines, buyer, memo = lines_of_document(document), document["buyer"], document.get("memo")
-    body = csv_response("lines", CSV_HEAD, csv_rows(lines, invoice.currency, buyer, memo)).get_data()
+        sections = document.get("sections", [])
+    body = csv_response("lines", CSV_HEAD, csv_rows(lines, invoice.currency, buyer, memo, sections)).get_data()
     return _file(invoice, "csv", "text/csv", body)
 
 

@@ -1,6 +1,6 @@
 """What an invoice says on paper: texts that are written out, in their order, from the same view as the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from portal.infra.formats import amount, country_name, day, days, moment, money,
 from portal.invoicing.documents import Seller, buyer_of
 from portal.invoicing.models import Invoice
 from portal.invoicing.shown import ShownLine, lines_of_document, lines_of_draft
-from portal.invoicing.sums import Sums, sums_of_draft, sums_of_invoice
+from portal.invoicing.sums import Sums, sums_of_invoice, sums_of_open
 from portal.organizations.models import Organization
 
 _WITHOUT_PRODUCT = {
@@ -29,7 +29,7 @@ def printed_invoice(invoice: Invoice, *, portal_url: str) -> dict[str, Any]:
     sums = sums_of_invoice(invoice, lines)
     is_void = invoice.state == InvoiceState.VOID
     due_date = date.fromisoformat(document["due_date"])
-    printed = _printed(document, lines, sums, invoice.month)
+    printed = _printed(document, lines, sums, invoice.month, document.get("sections", ()))
     printed["title"] = f"Invoice {document['number']}"
     printed["footer"] = f"{document['seller']['name']} · {printed['title']}"
     printed["watermark"] = "VOID" if is_void else ""
@@ -43,6 +43,8 @@ def printed_invoice(invoice: Invoice, *, portal_url: str) -> dict[str, Any]:
         printed["notes"].append("This invoice is void: nothing is owed for it.")
     elif sums.total < 0:
         printed["notes"].append(f"The credit of {money(-sums.total, invoice.currency)} goes to your next invoice.")
+    elif sums.moved_to:
+        printed["notes"].append(f"Nothing is to be paid on this invoice: {sums.moved_to[0]} is billed for it.")
     elif not sums.amount_due:
         printed["notes"].append("Nothing is left to pay.")
     else:
@@ -71,7 +73,8 @@ def printed_draft(
         "memo": invoice.memo if invoice else None,
         "tax": tax_facts(statement),
     }
-    printed = _printed(document, lines_of_draft(statement.lines), sums_of_draft(statement), month)
+    sums, sections = sums_of_open(invoice, statement), (invoice.sections if invoice else None) or ()
+    printed = _printed(document, lines_of_draft(statement.lines), sums, month, sections)
     printed["title"] = f"Draft invoice, {month_name(month.first_day)}"
     printed["subtitle"] = f"As it stands on {moment(now)}"
     printed["footer"] = f"{seller.name} · {printed['title']}"
@@ -81,9 +84,16 @@ def printed_draft(
     return printed
 
 
-def _printed(document: Mapping[str, Any], lines: Sequence[ShownLine], sums: Sums, month: Month) -> dict[str, Any]:
+def _printed(
+    document: Mapping[str, Any],
+    lines: Sequence[ShownLine],
+    sums: Sums,
+    month: Month,
+    sections: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
     """What drafts and final invoices have in common."""
     currency, buyer = document["currency"], document["buyer"]
+    groups = _groups([line for line in lines if line.kind not in TAKEN_OFF_OR_ADDED], currency, month)
     details = [["Period", days(month.first_day, month.last_day)]]
     if buyer["purchase_order"]:
         details.append(["Purchase order", buyer["purchase_order"]])
@@ -94,7 +104,7 @@ def _printed(document: Mapping[str, Any], lines: Sequence[ShownLine], sums: Sums
         "buyer": printed_party(buyer),
         "details": details,
         "due": {"label": "Amount due", "amount": money(sums.amount_due, currency), "note": ""},
-        "groups": _groups([line for line in lines if line.kind not in TAKEN_OFF_OR_ADDED], currency, month),
+        "groups": [*groups, *(_section(each, currency, month) for each in sections)],
         "sums": [
             {"label": label, "amount": money(value, currency), "strong": strong}
             for label, value, strong in _sum_rows(sums)
@@ -131,6 +141,15 @@ def _groups(lines: Sequence[ShownLine], currency: str, month: Month) -> list[dic
         }
         for name, members in groups.items()
     ]
+
+
+def _section(section: Mapping[str, Any], currency: str, month: Month) -> dict[str, Any]:
+    """All lines of a linked organization, with what was taken off and its tax, below its name."""
+    return {
+        "name": f"Billed for {section['name']}",
+        "amount": amount(section["total"], currency),
+        "lines": [_line(line, currency, month) for line in lines_of_document(section)],
+    }
 
 
 def _line(line: ShownLine, currency: str, month: Month) -> dict[str, str]:
@@ -172,4 +191,8 @@ def _sum_rows(sums: Sums) -> list[tuple[str, int, bool]]:
         rows.append(("Prepaid credit", -sums.credits_applied, False))
     if sums.balance_applied:
         rows.append(("Credit from earlier months", -sums.balance_applied, False))
+    rows += [(f"Billed for {name}", value, False) for name, value in sums.sections]
+    if sums.moved_to:
+        name, value = sums.moved_to
+        rows.append((f"Billed to {name}", -value, False))
     return [*rows, ("Amount due", sums.amount_due, True)]
