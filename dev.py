@@ -10,6 +10,8 @@ pip), notes in it which lock file it was made from, and hands over to the Python
     docs                                               the documents as a web site in .site, without warnings
     translations [add LANG]                            the catalogs of languages renewed from code and templates
     audit                                              known vulnerabilities of the packages, and their list
+    coverage [words for pytest]                        what the tests run of core, invoicing and payments
+    mutants [MODULE ...]                               whether tests/core notices changed rules of portal/core
     bench [NAME]                                       a benchmark from benchmarks/, or the list of them
     flask [--data DIR] WORDS                           any CLI command in the demo's environment
     install                                            only make or renew .venv
@@ -54,6 +56,8 @@ def main(words: list[str]) -> None:
         "docs": lambda: ["mkdocs", "build", "--strict", "--quiet", *rest],
         "translations": lambda: ["devkit.translations", *rest],
         "audit": lambda: ["devkit.audit", *rest],
+        "coverage": lambda: ["devkit.coverage", *rest],
+        "mutants": lambda: ["devkit.mutants", *rest],
         "bench": lambda: ["devkit.bench", *rest],
         "flask": lambda: ["devkit.flask_command", *rest],
     }

@@ -7,7 +7,7 @@ many segments a period is priced in. Amounts are in the currency's major unit. R
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 
@@ -180,7 +180,7 @@ def _tier_of(tiers: Sequence[Tier], quantity: Decimal) -> Tier:
 def _packages(quantity: Decimal, size: Decimal) -> Decimal:
     """Begun packages: 101 of 100 are two. Counted with integers, because a quotient may have no end."""
     whole, rest = divmod(quantity, size)
-    return whole.to_integral_value(ROUND_CEILING) + (1 if rest else 0)
+    return whole + (1 if rest else 0)
 
 
 def _percentage(

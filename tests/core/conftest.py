@@ -1,14 +1,33 @@
 """Tests of the pure core need no server and little time; worked examples may come from another file."""
 
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, Phase, settings
 
 # 30 examples of each property keep these tests at a few seconds; `--hypothesis-profile=thorough` tries far more.
-settings.register_profile("quick", max_examples=30)
+# On a busy machine, and while coverage or mutants are counted, an example takes as long as it takes.
+settings.register_profile("quick", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=2000, deadline=None)
+# A mutant is noticed by the first example that fails, and every one gets the same examples.
+of_each_mutant = [Phase.explicit, Phase.generate]
+settings.register_profile("mutants", settings.get_profile("quick"), phases=of_each_mutant, derandomize=True)
 settings.load_profile("quick")
+
+
+@pytest.fixture
+def machine_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Moves this machine into a time zone until the test ends."""
+
+    def move(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

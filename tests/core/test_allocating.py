@@ -33,6 +33,8 @@ def split(amount: int, **weights: str) -> dict[str, int]:
         (0, {"a": "1", "b": "2"}, {"a": 0, "b": 0}),
         # 90 units at 0.10: the ten that were taken back from b are credited at the same price.
         (900, {"a": "100", "b": "-10"}, {"a": 1000, "b": -100}),
+        # Half of it was taken back: the most for which there still is a price.
+        (900, {"a": "10", "b": "-5"}, {"a": 1800, "b": -900}),
         # A month of corrections is a credit, split the same way.
         (-900, {"a": "-100", "b": "10"}, {"a": -1000, "b": 100}),
         # Nearly everything was taken back, and a minimum is charged: at that price nobody can be credited.
@@ -45,6 +47,17 @@ def split(amount: int, **weights: str) -> dict[str, int]:
 )
 def test_worked_examples(amount, weights, parts):
     assert split(amount, **weights) == parts
+
+
+def test_there_is_a_part_to_split_over():
+    with pytest.raises(AssertionError, match="^nothing to split over$"):
+        allocate_by_weight(1, {})
+
+
+def test_weights_of_any_length_lose_no_digit():
+    # The first is larger by the last of its 40 digits, so the odd unit is its own.
+    assert split(1, a=f"{10**39 + 1}", b=f"{10**39}") == {"a": 1, "b": 0}
+    assert split(1, a=f"{10**39}", b=f"{10**39 + 1}") == {"a": 0, "b": 1}
 
 
 @given(AMOUNTS, PARTS)

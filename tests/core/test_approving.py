@@ -28,6 +28,12 @@ def test_the_limit_itself_takes_two(amount: int, currency: str, reached: bool) -
     assert LIMITS.is_reached(amount, currency) is reached
 
 
+def test_a_limit_of_any_size_keeps_its_digits() -> None:
+    limits = AmountLimits({None: Decimal(f"{10**40}.011")})
+    assert limits.least("USD") == 10**42 + 2
+    assert not limits.is_reached(10**42 + 1, "USD")
+
+
 def test_a_currency_without_a_limit_takes_one() -> None:
     only_yen = AmountLimits({"JPY": Decimal(1)})
     assert only_yen.least("USD") is None

@@ -58,6 +58,11 @@ def test_credits_are_used_by_rank_then_by_expiry_then_by_age(due, used):
     assert use_credits(due, GRANTS, now=NOW) == used
 
 
+def test_the_last_unit_of_a_grant_is_used():
+    assert use_credits(1, [CreditGrant(1, 1)], now=NOW) == {1: 1}
+    assert use_credits(101, [CreditGrant(1, 100), CreditGrant(2, 1)], now=NOW) == {1: 100, 2: 1}
+
+
 @given(st.permutations(GRANTS), st.integers(0, 700))
 def test_the_order_of_grants_is_irrelevant_and_no_unit_is_lost(grants, due):
     used = use_credits(due, grants, now=NOW)

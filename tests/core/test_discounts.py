@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from portal.core.discounts import Coupon, discounts_of
 from portal.core.errors import InvalidInput
+from tests.core.refusals import assert_sentence
 
 D = Decimal
 
@@ -25,6 +26,8 @@ def less(fixed: int, *lines: int) -> Coupon:
     [
         ([10000], [], [0]),
         ([10000], [off("25"), off("10")], [3250]),  # 10,000 → 7,500 → 6,750
+        ([10000, 50], [off("100")], [10000, 50]),
+        ([10000], [off("0"), less(0)], [0]),
         ([10000], [less(5000), off("10")], [6000]),  # the percentage first
         ([5000], [less(3000), less(3000)], [5000]),  # never below zero
         ([6000, 4000], [less(1000)], [600, 400]),
@@ -64,6 +67,11 @@ def test_a_fixed_coupon_is_used_up_or_nothing_is_left(lines, fixed):
     assert sum(discounts_of(lines, [Coupon(fixed=fixed)])) == min(fixed, sum(max(line, 0) for line in lines))
 
 
+def test_nothing_and_everything_are_coupons_too():
+    assert [Coupon(percent=D(each)).worth(1_000) for each in ("0", "0.05", "100")] == [0, 1, 1_000]
+    assert [Coupon(fixed=each).worth(1_000) for each in (0, 1, 1_001)] == [0, 1, 1_000]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -79,3 +87,4 @@ def test_a_coupon_that_cannot_be_applied_is_refused(fields, field):
     with pytest.raises(InvalidInput) as refused:
         Coupon(**fields)
     assert refused.value.field == field
+    assert_sentence(refused.value)

@@ -40,6 +40,23 @@ def other(kind: LineKind, name: str, amount: int) -> Part:
         ([], [usage("Egress", "5", 100)], [Effect(Step.NEW, "Egress", 100)]),
         ([usage("Egress", "0", 0)], [usage("Egress", "5", 100)], [Effect(Step.NEW, "Egress", 100)]),
         ([usage("Egress", "5", 100)], [usage("Egress", "0", 0)], [Effect(Step.GONE, "Egress", -100)]),
+        # It was free: the same quantity now has a price; and the other way round.
+        ([usage("Egress", "100", 0)], [usage("Egress", "100", 300)], [Effect(Step.PRICE, "Egress", 300)]),
+        ([usage("Egress", "100", 300)], [usage("Egress", "100", 0)], [Effect(Step.PRICE, "Egress", -300)]),
+        # A minimum had been charged of what was not used, and is charged again.
+        ([usage("Egress", "0", 500)], [usage("Egress", "5", 800)], [Effect(Step.NEW, "Egress", 300)]),
+        ([usage("Egress", "5", 800)], [usage("Egress", "0", 500)], [Effect(Step.GONE, "Egress", -300)]),
+        # Within a step the largest change comes first, up or down, then by name.
+        (
+            [usage("Disks", "1", 300)],
+            [usage("Apps", "1", 100), usage("Cores", "1", 200), usage("Boots", "1", 200)],
+            [
+                Effect(Step.NEW, "Boots", 200),
+                Effect(Step.NEW, "Cores", 200),
+                Effect(Step.NEW, "Apps", 100),
+                Effect(Step.GONE, "Disks", -300),
+            ],
+        ),
         # A price that changed on the 15th has left two lines of one thing.
         (
             [usage("Egress", "100", 200)],
@@ -84,6 +101,17 @@ def test_whatever_the_lines_the_steps_add_up_to_the_difference(before, after):
     assert sum(effect.change for effect in effects) == difference
     assert sum(change for _, change in by_step(effects)) == difference
     assert all(effect.change for effect in effects)
+
+
+def test_each_step_that_moved_the_bill_is_told_once_with_its_sum():
+    effects = [
+        Effect(Step.TAX, "VAT", 19),
+        Effect(Step.NEW, "Disks", 100),
+        Effect(Step.NEW, "Apps", 200),
+        Effect(Step.VOLUME, "Egress", 50),
+        Effect(Step.VOLUME, "Machines", -50),
+    ]
+    assert by_step(effects) == [(Step.VOLUME, 0), (Step.NEW, 300), (Step.TAX, 19)]
 
 
 @given(parts)

@@ -11,6 +11,7 @@ from portal.core.errors import InvalidInput
 from portal.core.estimating import MOST_ITEMS, estimate
 from portal.core.money import round_to_minor
 from portal.core.pricing import Model, charge, terms_from_json
+from tests.core.refusals import assert_sentence
 
 D = Decimal
 TIERS = [
@@ -36,6 +37,7 @@ def priced(price, quantity="0", currency="USD", **more):
 def refused(document) -> InvalidInput:
     with pytest.raises(InvalidInput) as error:
         estimate(document)
+    assert_sentence(error.value)
     return error.value
 
 
@@ -97,6 +99,19 @@ def test_an_estimate_says_how_it_came_about():
     }
 
 
+@pytest.mark.parametrize("unit", ["x", "x" * 60])
+def test_a_unit_has_one_character_to_sixty(unit):
+    assert priced(PER_UNIT, unit=unit)["sentence"] == f"USD 0.08 per {unit}"
+
+
+@pytest.mark.parametrize(
+    ("price", "events", "told"),
+    [(PERCENTAGE, "12", 12), (BY_EVENT, ["4", D(30), 76], ["4", "30", "76"]), (PER_UNIT, None, None)],
+)
+def test_the_derivation_has_the_events_as_they_were_given(price, events, told):
+    assert priced(price, None if isinstance(events, list) else "110", events=events)["derivation"]["events"] == told
+
+
 def test_without_a_unit_the_sentence_speaks_of_units_or_of_the_turnover():
     assert priced(PER_UNIT)["sentence"] == "USD 0.08 per unit"
     assert priced({"model": "percentage", "rate_percent": "2.9"})["sentence"] == "2.9% of the turnover"
@@ -136,6 +151,24 @@ def test_an_allowance_of_events_goes_on_from_those_before():
 def test_the_amount_from_which_a_maximum_goes_on_is_part_of_the_derivation():
     answer = priced({**PER_UNIT, "maximum": "10"}, "100", already="100")
     assert (answer["derivation"]["already_billed"], answer["unrounded"]) == ("8", "2")
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "more", "billed", "unrounded"),
+    [
+        # All 100 are in the last tier: 10 × 0.5 + 7 before, 90 × 0.5 of the 52 that the maximum leaves.
+        ({**VOLUME, "maximum": "1000"}, "90", {"already": "10"}, "12", "45"),
+        ({**VOLUME, "maximum": "50"}, "90", {"already": "10"}, "12", "38"),
+        # 10 × 2.9 % and one fee before, then 0.41 up to the maximum.
+        ({**PERCENTAGE, "maximum": "1"}, "10", {"already": "10", "already_events": 1, "events": 9}, "0.59", "0.41"),
+        ({**PERCENTAGE, "maximum": "1"}, "0", {"already_events": 3, "events": 9}, "0.9", "0.1"),
+        # Nothing before: a minimum of what is looked at event by event can be asked.
+        ({**BY_EVENT, "minimum": "5"}, "1", {"events": ["1"]}, None, "5"),
+    ],
+)
+def test_minimum_and_maximum_go_on_from_what_was_billed_before_at_this_price(price, quantity, more, billed, unrounded):
+    answer = priced(price, quantity, **more)
+    assert (answer["derivation"].get("already_billed"), answer["unrounded"]) == (billed, unrounded)
 
 
 def test_several_items_add_up_rounded_each():
@@ -248,6 +281,14 @@ def test_what_cannot_be_priced_is_refused_with_its_field(change, field):
 )
 def test_a_document_of_another_shape_is_refused(document, field):
     assert refused(document).field == field
+
+
+def test_a_field_that_there_is_not_is_quoted_by_its_beginning():
+    one = {"price": PER_UNIT, "quantity": "1"}
+    assert refused({"currency": "USD", **one, "x" * 61: 1}).sentence == f"An estimate has no “{'x' * 60}”."
+    several = {"currency": "USD", "items": [one], "quantity": "1"}
+    assert refused(several).sentence == "Beside its items an estimate has no “quantity”."
+    assert refused({"currency": 5, **one}).sentence == "currency is the code of a currency, such as USD."
 
 
 def test_a_hundred_items_are_not_too_many():

@@ -15,6 +15,16 @@ def test_a_step_that_would_be_rounded_raises():
     assert exactly(lambda: Decimal(10**25) * Decimal("0.000000000001"))() == Decimal("1E+13")
 
 
+def test_an_exact_function_is_called_and_named_as_it_is():
+    @exactly
+    def third(*, of):
+        """A third, if there is one."""
+        return of / 3
+
+    assert third(of=Decimal("0.3")) == Decimal("0.1")
+    assert (third.__name__, third.__doc__) == ("third", "A third, if there is one.")
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

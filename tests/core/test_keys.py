@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.core.keys import canonical_json, content_hash, event_key, secret_hash, series_key, stripe_key
+from portal.core.keys import (
+    canonical_json,
+    content_hash,
+    event_key,
+    is_key_text,
+    key_text,
+    secret_hash,
+    series_key,
+    stripe_key,
+    subject_key,
+)
 
 SOME_UUID = "0190f3a4-7c1d-7abc-8def-0123456789ab"
 SOME_ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -43,6 +53,7 @@ def test_from_another_source_the_time_stays_and_the_rest_is_hashed(event_id):
         "{" + SOME_UUID[1:-1] + "}",
         SOME_ULID.lower(),
         "8" + SOME_ULID[1:],  # a ULID's first character is at most 7: this one would not fit in 16 bytes
+        "X" + SOME_ULID[1:],
         SOME_ULID[:-1] + "U",  # no letter of a ULID
         "é" * 26,
         "x" * 255,
@@ -87,6 +98,35 @@ def test_the_values_of_keys_are_fixed():
     assert content_hash({"total": 5}) == "02411c8580becc96ce51076945bc40c2619c7b41b89dd4589e52122dbee45b96"
     assert stripe_key("create", UUID(SOME_UUID), 2) == f"portal:create:{SOME_UUID}:g2"
     assert secret_hash("x").hex() == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    assert subject_key("x").hex() == "2d711642b726b04401627ca9fbac32f5"
+
+
+SECRET = "A-z_012345678900133" + 24 * "k"
+SOME_KEY = f"blk_live_{SECRET}004ef646"  # a CRC-32 with a leading zero
+
+
+def test_a_key_ends_with_its_checksum_of_eight_digits():
+    assert key_text("live", SECRET) == SOME_KEY
+    assert is_key_text(SOME_KEY)
+    assert is_key_text(key_text("test", 64 * "s"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        SOME_KEY.replace("A", "B"),
+        SOME_KEY[:-1] + "0",
+        SOME_KEY[:-8],
+        SOME_KEY + "\n",
+        key_text("demo", SECRET),
+        key_text("live", SECRET[1:]),
+        key_text("live", 65 * "s"),
+        key_text("live", SECRET[:-1] + "."),
+    ],
+)
+def test_what_is_mistyped_is_no_key(text):
+    assert not is_key_text(text)
 
 
 # The core alone, without what `import portal` brings along: three interpreters start in no time.

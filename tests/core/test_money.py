@@ -39,6 +39,7 @@ CURRENCIES = st.sampled_from(["USD", "EUR", "JPY", "KWD"])
         ("0.0005", "KWD", 1),
         ("1.2344999", "KWD", 1234),
         ("12345678901234567890.125", "USD", 1234567890123456789013),
+        (f"{10**40}.125", "USD", 10**42 + 13),
     ],
 )
 def test_a_tie_is_rounded_away_from_zero_in_the_currencys_own_unit(amount, currency, minor):
@@ -98,6 +99,7 @@ def test_minor_units_survive_the_way_to_the_major_unit_and_back(minor, currency)
         (5, [0, 1], [0, 5]),
         (100, [Decimal("0.1"), Decimal("0.2")], [33, 67]),
         (7, [Decimal("1E+2"), 300], [2, 5]),
+        (2 * 10**40, [10**40 - 1, Decimal(10**40 + 1)], [10**40 - 1, 10**40 + 1]),
     ],
 )
 def test_a_total_is_split_by_largest_remainder_with_ties_to_the_earlier_part(total, weights, parts):
@@ -120,6 +122,11 @@ def test_the_parts_add_up_and_none_is_a_whole_unit_away_from_its_share(total, we
 @given(st.integers(0, 10**6), st.lists(st.integers(0, 1000), min_size=1, max_size=8), st.integers(1, 1000))
 def test_only_the_proportion_of_the_weights_counts(total, weights, factor):
     assert allocate(total, weights) == allocate(total, [weight * factor for weight in weights])
+
+
+def test_there_is_a_weight_to_split_by():
+    with pytest.raises(AssertionError, match="^nothing to split over$"):
+        allocate(1, [])
 
 
 @pytest.mark.parametrize(

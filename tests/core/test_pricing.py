@@ -18,6 +18,7 @@ from portal.core.pricing import (
     terms_from_json,
     terms_to_json,
 )
+from tests.core.refusals import assert_sentence
 
 D = Decimal
 TIERS = (Tier(D(10), D(5), D(1)), Tier(D(99), D(2), D(3)), Tier(None, D("0.5"), D(7)))
@@ -239,6 +240,22 @@ def test_the_allowance_comes_first_then_the_discount_then_the_limits(quantity, e
     assert result.amount == D(expected)
     kinds = (StepKind.DISCOUNT, StepKind.MINIMUM, StepKind.MAXIMUM)
     assert [result.sum_of(kind) for kind in kinds] == [D(discount), D(added), D(taken)]
+    assert {step.quantity for step in result.steps if step.kind in kinds} <= {D(1)}
+
+
+def test_the_flat_amount_of_an_idle_period_is_said_once_by_its_first_segment():
+    terms = graduated(Tier(D(5), D(1), D(7)), Tier(None, D(1)), free_quantity=D(10), zero_usage_charges_first_flat=True)
+    assert charge(terms, D(0)).amount == 7
+    # Something was used before, be it within the allowance, or something was billed.
+    assert charge(terms, D(0), already=D("0.5")).amount == 0
+    assert charge(terms, D(0), already_billed=D("0.5")).amount == 0
+
+
+def test_a_tier_that_is_full_or_not_reached_has_no_step():
+    tiers = (Tier(D(5), D(10), D(1)), Tier(D(20), D(8)), Tier(None, D(6), D(2)))
+    assert [step.quantity for step in charge(graduated(*tiers), D(10), already=D(7)).steps] == [D(10)]
+    assert [step.quantity for step in charge(graduated(*tiers), D(5)).steps] == [D(5)]
+    assert charge(graduated(*tiers), D(0)).steps == ()
 
 
 def test_an_invoice_that_continues_a_period_goes_on_from_what_was_billed():
@@ -274,9 +291,12 @@ def of_events(terms: Terms, *amounts: str, **more: Decimal) -> Decimal:
         (percentage(fee_per_event=D(2)), "307.691"),
         (percentage(event_minimum=D("1.75")), "303.142"),  # 0.299 → 1.75; 2.392; 299
         (percentage(event_maximum=D(12)), "14.691"),  # 0.299 + 2.392 + 12
+        (percentage(free_events=1), "301.392"),
         (percentage(free_events=2), "299"),
         (percentage(free_events=2, fee_per_event=D(2)), "301"),
         (percentage(free_quantity=D(50), fee_per_event=D(2)), "304.196"),  # 10,040 × 2.99 %, and two events pay
+        (percentage(free_quantity=D(90), fee_per_event=D(2)), "301"),  # what ends at the allowance pays no fee either
+        (percentage(free_quantity=D(1), fee_per_event=D(2)), "307.6611"),
         (percentage(free_events=1, free_quantity=D(50)), "301.392"),  # the one free event ends the allowance
         (percentage(free_events=9, free_quantity=D(90)), "299"),  # the amount ends it
         (percentage(free_events=3, fee_per_event=D(2)), "0"),
@@ -291,10 +311,16 @@ def test_number_and_sum_of_the_events_are_enough_where_no_single_one_is_looked_a
     assert charge(terms, D(10090), events=3) == charge(terms, D(10090), events=[D(10), D(80), D(10000)])
     assert not terms.needs_event_amounts
     assert charge(percentage(), D(100)).amount == D("2.99")
-    with pytest.raises(AssertionError, match="number"):
+    assert charge(terms, D(0), events=0).amount == 0
+    assert [step.kind for step in charge(percentage(), D(100)).steps] == [StepKind.USAGE]
+    with pytest.raises(AssertionError, match="^a fee per event needs their number$"):
         charge(terms, D(10090))
-    with pytest.raises(AssertionError, match="amount of each"):
+    with pytest.raises(AssertionError, match="^these terms look at the amount of each event$"):
         charge(percentage(event_minimum=D(1)), D(10090), events=3)
+    with pytest.raises(AssertionError, match="^the events' amounts add up to the quantity$"):
+        charge(terms, D(3), events=[D(1), D(1)])
+    with pytest.raises(AssertionError, match="^an event's amount is zero or more$"):
+        charge(terms, D(1), events=[D(2), D(-1)])
 
 
 def test_the_steps_of_a_percentage_say_what_the_limits_of_each_event_did():
@@ -305,6 +331,17 @@ def test_the_steps_of_a_percentage_say_what_the_limits_of_each_event_did():
         (StepKind.EVENT_FEE, D(3), D(6)),
         (StepKind.EVENT_MINIMUM, D(1), D("0.701")),  # 0.299 + 2 → 3
         (StepKind.EVENT_MAXIMUM, D(1), D(-289)),  # 299 + 2 → 12
+    ]
+
+
+def test_an_event_at_its_limit_is_neither_raised_nor_cut():
+    terms = percentage(event_minimum=D("2.99"), event_maximum=D("29.9"))
+    events = [D(100), D(10), D(20), D(1000), D(2000), D(3000)]
+    result = charge(terms, D(6130), events=events)
+    assert [(step.kind, step.quantity, step.amount) for step in result.steps] == [
+        (StepKind.USAGE, D(6130), D("183.287")),
+        (StepKind.EVENT_MINIMUM, D(2), D("5.083")),  # 0.299 and 0.598 → 2.99
+        (StepKind.EVENT_MAXIMUM, D(2), D("-89.7")),  # 59.8 and 89.7 → 29.9
     ]
 
 
@@ -419,6 +456,15 @@ def test_a_stored_price_is_written_as_it_was_read(document):
     assert terms_to_json(terms_from_json(document)) == document
 
 
+def test_a_tier_may_have_only_a_flat_amount_and_limits_may_meet():
+    tiers = [{"up_to": "5", "flat_amount": "5"}, {"up_to": None, "unit_amount": "1"}]
+    terms = terms_from_json({"model": "volume", "tiers": tiers, "minimum": "7", "maximum": "7"})
+    assert terms.tiers == (Tier(D(5), D(0), D(5)), Tier(None, D(1)))
+    assert (terms.minimum, terms.maximum) == (7, 7)
+    fixed = {"model": "percentage", "rate_percent": "1", "event_minimum": "2", "event_maximum": "2"}
+    assert terms_from_json(fixed).event_maximum == 2
+
+
 def test_a_percentage_is_stored_as_people_say_it():
     terms = terms_from_json({"model": "percentage", "rate_percent": "2.9"})
     assert terms.unit_amount == D("0.029")
@@ -493,3 +539,4 @@ def test_terms_that_cannot_be_priced_are_refused_and_the_field_is_named(document
     with pytest.raises(InvalidInput) as refused:
         terms_from_json(document)
     assert refused.value.field == field
+    assert_sentence(refused.value)

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portal.core.errors import InvalidInput
 from portal.core.exact import exactly
 from portal.core.periods import midnight
 from portal.core.quantities import (
     Aggregation,
+    Counting,
     QuantityRounding,
     Reading,
     aggregate,
@@ -20,6 +22,7 @@ from portal.core.quantities import (
     round_quantity,
     time_weighted,
 )
+from tests.core.refusals import assert_sentence
 
 D = Decimal
 START, END = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
@@ -46,6 +49,39 @@ def test_the_same_readings_under_each_aggregation(how, quantity):
     ]
     assert aggregate(how, readings) == D(quantity)
     assert aggregate(how, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"aggregation": Aggregation.UNIQUE}, "subject"),
+        ({"aggregation": Aggregation.SUM, "subject": "user"}, "subject"),
+        ({"aggregation": Aggregation.LEVEL}, "per"),
+        ({"aggregation": Aggregation.MAX, "per": "hour"}, "per"),
+        ({"aggregation": Aggregation.LEVEL, "per": "week"}, "per"),
+    ],
+)
+def test_a_way_of_counting_that_says_too_little_or_too_much_is_refused(fields, field):
+    with pytest.raises(InvalidInput) as refused:
+        Counting(**fields)
+    assert refused.value.field == field
+    assert_sentence(refused.value)
+
+
+def test_a_sum_needs_neither_subject_nor_period_and_the_others_one_of_them():
+    assert Counting() == Counting(Aggregation.SUM, subject=None, per=None)
+    assert Counting(Aggregation.UNIQUE, subject="user").subject == "user"
+    assert [Counting(Aggregation.LEVEL, per=per).per for per in ("hour", "day", "month")] == ["hour", "day", "month"]
+
+
+@pytest.mark.parametrize("how", Aggregation)
+def test_only_sums_and_counts_add_up_whatever_else_is_reported(how):
+    assert how.adds_up is (how in {Aggregation.SUM, Aggregation.COUNT})
+
+
+def test_a_level_is_not_aggregated_without_its_period():
+    with pytest.raises(ValueError, match="^a level is weighted by time$"):
+        aggregate(Aggregation.LEVEL, [Reading(START, D(1))])
 
 
 @given(st.sampled_from(sorted(set(Aggregation) - {Aggregation.LEVEL})), READINGS, st.randoms(use_true_random=False))
@@ -87,6 +123,10 @@ def test_a_period_cut_in_two_has_the_same_mean_level(changes, cut):
 )
 def test_a_quantity_is_rounded_once_before_it_is_priced(how, decimals, rounded):
     assert round_quantity(D("123.4567"), how, decimals) == D(rounded)
+
+
+def test_a_quantity_of_any_size_is_rounded_to_whole_units():
+    assert round_quantity(D(f"{10**40}.5"), QuantityRounding.NEAREST) == 10**40 + 1
 
 
 DAYS = st.dictionaries(st.dates(date(2026, 10, 1), date(2026, 10, 31)), st.decimals(0, 1000, places=3), min_size=1)

@@ -81,6 +81,12 @@ def test_a_trial_moves_the_first_fee_and_every_later_one_to_its_end():
     assert schedule.anchor.hour == 9
 
 
+def test_without_a_trial_the_first_period_starts_at_once():
+    assert schedule_after_trial(utc(2026, 1, 31), MONTH).anchor == utc(2026, 1, 31)
+    with pytest.raises(AssertionError):
+        schedule_after_trial(utc(2026, 1, 31), MONTH, trial_days=-1)
+
+
 @pytest.mark.parametrize(
     ("at", "old", "new", "change"),
     [
@@ -262,6 +268,26 @@ def test_what_changed_before_or_after_the_end_or_for_no_time_costs_nothing():
     assert agreed.phase_at(utc(2026, 1, 1)).plan == 2
     assert agreed.phase_at(utc(2025, 12, 31)) is None
     assert agreed.phase_at(utc(2026, 2, 1)) is None
+
+
+def test_a_phase_has_no_time_before_the_one_that_replaces_it_at_once():
+    replaced = contract((utc(2026, 1, 1), 1), (utc(2026, 1, 1), 2))
+    assert [(phase.plan, end) for phase, end in replaced.spans()] == [(2, None)]
+    ended_at_once = contract((utc(2026, 1, 1), 1), ended_at=utc(2026, 1, 1))
+    assert list(ended_at_once.spans()) == []
+
+
+def test_a_plan_that_ends_with_its_trial_in_mid_period_gives_nothing_back():
+    agreed = contract(
+        (utc(2026, 1, 1), 1), (utc(2026, 1, 15), 2), anchor=utc(2026, 1, 1), trial_ends_at=utc(2026, 1, 15)
+    )
+    assert in_months(agreed, 1) == [[(2, "01-15", Fraction(17, 31))]]
+
+
+def test_the_zone_of_the_machine_does_not_matter(machine_in):
+    machine_in("America/Los_Angeles")
+    november = Schedule(utc(2026, 1, 1), MONTH).period_at(utc(2026, 11, 1, 3))
+    assert (november.start, november.end) == (utc(2026, 11, 1), utc(2026, 12, 1))
 
 
 def test_the_current_period_ends_with_the_trial_or_where_the_next_fee_is_charged():

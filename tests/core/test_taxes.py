@@ -124,11 +124,16 @@ def test_who_is_exempt_or_liable_itself_pays_no_tax_and_the_invoice_says_why(tre
     assert taxed([10000], terms.percent_of("machines"), inclusive=True) == [Taxed(10000, 0)]
 
 
+def test_every_amount_has_a_rate():
+    with pytest.raises(ValueError, match="shorter"):
+        tax_lines([100, 200], [D(20)])
+
+
 @pytest.mark.parametrize("percent", ["-1", "NaN", "Infinity"])
 def test_a_rate_below_zero_or_none_at_all_is_refused(percent):
     with pytest.raises(InvalidInput) as refused:
         TaxRate(D(percent))
-    assert refused.value.field == "percent"
+    assert (refused.value.field, refused.value.sentence) == ("percent", f"A tax rate is zero or more, not {percent}.")
 
 
 def test_the_tax_of_several_rates_is_split_so_that_it_adds_up():
@@ -155,5 +160,5 @@ def test_however_a_line_is_credited_its_tax_goes_back_exactly(net, tax, wanted):
 def test_more_than_the_line_has_left_is_not_credited():
     with pytest.raises(InvalidInput) as refused:
         credit_line(Taxed(100, 20), 61, credited=Taxed(40, 8))
-    assert refused.value.field == "amount"
+    assert (refused.value.field, refused.value.sentence) == ("amount", "The line has 60 left to credit, not 61.")
     assert credit_line(Taxed(0, 0), 0) == Taxed(0, 0)

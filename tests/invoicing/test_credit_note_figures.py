@@ -184,3 +184,26 @@ def test_the_units_of_a_line_one_after_the_other_give_back_all_of_it(statement):
             books.take(lines_of(books.lines, {number: Chosen(quantity=Decimal(1))}, included=False))
         if worth_something:
             assert next(each for each in books.lines if each.number == number).left == NOTHING
+
+
+def test_lines_that_are_not_of_their_invoice_are_not_credited():
+    statement = compose([line(10_000, "c")], currency="USD", tax=TaxTerms(rates=TAX))
+    with pytest.raises(AssertionError, match="do not give the taxes and the total"):
+        billed_lines([], total=statement.total, tax=tax_facts(statement))
+
+
+@pytest.mark.parametrize(
+    ("number", "chosen", "words"),
+    [
+        (9, Chosen(amount=1), "Line 9 has nothing left to credit"),
+        (1, Chosen(quantity=Decimal(4)), "at most 3, which is left"),
+        (1, Chosen(quantity=Decimal(0)), "at most 3, which is left"),
+        (1, Chosen(amount=301), "at most what is left of the line"),
+        (1, Chosen(amount=0), "at most what is left of the line"),
+    ],
+)
+def test_more_than_a_line_has_is_refused_at_the_line(number, chosen, words):
+    lines = billed(compose([line(300, "a", 3)], currency="USD"))
+    with pytest.raises(InvalidInput, match=words) as refused:
+        lines_of(lines, {number: chosen}, included=False)
+    assert refused.value.field == str(number)

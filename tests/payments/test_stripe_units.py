@@ -5,7 +5,7 @@ import pytest
 from portal.core.currencies import EXPONENTS
 from portal.core.errors import InvalidInput
 from portal.core.lifecycle import SyncState
-from portal.payments.stripe_units import LARGEST_AMOUNT, is_same, stripe_text, to_stripe
+from portal.payments.stripe_units import LARGEST_AMOUNT, from_stripe, is_same, stripe_text, to_stripe
 from tests.factories import make_final, make_organization, reload, sql
 from tests.payments.conftest import examine, work
 
@@ -25,10 +25,21 @@ from tests.payments.conftest import examine, work
 )
 def test_amounts_in_stripes_units(ours, currency, theirs, text):
     assert to_stripe(ours, currency) == theirs
+    assert from_stripe(theirs, currency) == ours
     assert is_same(ours, theirs, currency)
     assert not is_same(ours, theirs + 1, currency)
     assert not is_same(ours, None, currency)
     assert stripe_text(theirs, currency) == text
+
+
+def test_what_stripe_says_and_we_cannot_is_refused():
+    with pytest.raises(InvalidInput, match=r"Stripe says 12\.34 ISK, which is no whole amount of ISK\."):
+        from_stripe(1234, "ISK")
+
+
+def test_what_is_no_amount_at_all_is_shown_as_it_is():
+    assert stripe_text(None, "USD") == "None USD"
+    assert stripe_text("12.50", "USD") == "12.50 USD"
 
 
 @pytest.mark.parametrize(
