@@ -8,10 +8,9 @@ from uuid import UUID, uuid5
 from sqlalchemy import select, text
 
 from portal.core.errors import InvalidInput, NotFound, PortalError
-from portal.core.money import LARGEST_AMOUNT
+from portal.core.money import LARGEST_AMOUNT, major_text
 from portal.core.periods import Month
 from portal.infra.db import db
-from portal.infra.formats import money
 from portal.invoicing.drafting import draft_of
 from portal.invoicing.models import Invoice, OneOffItem
 from portal.invoicing.one_off_items import add_item
@@ -75,8 +74,8 @@ def add_billable_item(invoice: Invoice, asked: AskedItem, *, form_token: UUID, c
 
 def too_large(invoice: Invoice) -> InvalidInput:
     """The refusal of an item with which its draft could not be billed."""
-    largest = money(LARGEST_AMOUNT, invoice.currency)
-    return InvalidInput(f"The draft would be above {largest}, the largest amount of one invoice.")
+    largest = major_text(LARGEST_AMOUNT, invoice.currency)
+    return InvalidInput(f"The draft would be above {invoice.currency} {largest}, the largest amount of one invoice.")
 
 
 def add_once(organization_id: int, month: Month, asked: AskedItem, *, idempotency_key: str) -> Added:

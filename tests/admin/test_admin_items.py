@@ -65,7 +65,7 @@ def test_a_credit_lowers_the_draft(admin: Any, world: Any) -> None:
 def test_an_item_that_no_invoice_could_bill_is_refused(admin: Any, world: Any) -> None:
     page = review(admin, world, quantity="1", unit_price="999,990.00")
     assert page.status == 422
-    assert "$999,999.99, the largest amount of one invoice" in page.text
+    assert "USD 999999.99, the largest amount of one invoice" in page.text
 
 
 def test_a_removed_item_can_be_put_back(admin: Any, world: Any) -> None:
